@@ -1,0 +1,9 @@
+"""The one exception that says the user's input, not this program, is wrong."""
+
+
+class InputError(ValueError):
+    """Bad input, told in one sentence: what was expected, what came, what to do.
+
+    The command line prints it without a traceback and exits with status 1; the
+    panel shows it and is usable again. Anything else that is raised is a bug.
+    """

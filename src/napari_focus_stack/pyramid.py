@@ -1,0 +1,371 @@
+"""Gaussian and Laplacian pyramids (Burt & Adelson 1983) of images held in memory.
+
+The kernel is [1 4 6 4 1]/16 along both axes, edges are mirrored without
+repeating the edge pixel, and an axis of n px is reduced to the ceiling of n/2:
+the even ones. Everything is float32.
+
+References
+----------
+Burt & Adelson, The Laplacian pyramid as a compact image code, IEEE Transactions
+on Communications 31, 532-540 (1983).
+"""
+
+from __future__ import annotations
+
+import itertools
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from .kernels import kernel, run_bands
+
+FloatImage = npt.NDArray[np.float32]
+
+MOST_LEVELS = 6
+
+
+def level_count(height: int, width: int) -> int:
+    """Return how many detail levels a pyramid of this size gets by itself: 1 to 6.
+
+    The coarsest level keeps at least 8 px along the shorter side.
+
+    Examples
+    --------
+    >>> level_count(512, 512), level_count(100, 2000), level_count(3, 3)
+    (6, 3, 1)
+    """
+    shorter = max(min(height, width), 1)
+    return int(np.clip(np.floor(np.log2(shorter / 8)), 1, MOST_LEVELS))
+
+
+def level_shapes(height: int, width: int, levels: int) -> list[tuple[int, int]]:
+    """Return the sizes of all levels, finest first, the base last: `levels` + 1 of them.
+
+    Examples
+    --------
+    >>> level_shapes(5, 8, 2)
+    [(5, 8), (3, 4), (2, 2)]
+    """
+    shapes = [(height, width)]
+    for _ in range(levels):
+        height, width = (height + 1) // 2, (width + 1) // 2
+        shapes.append((height, width))
+    return shapes
+
+
+# ---- rows: what the kernels of this and other modules are made of ----
+
+
+@kernel
+def mirrored(i, n):  # type: ignore[no-untyped-def]
+    """Index into an axis of n px, mirrored at both ends without repeating them."""
+    if n == 1:
+        return 0
+    while i < 0 or i >= n:
+        i = -i if i < 0 else 2 * (n - 1) - i
+    return i
+
+
+@kernel
+def coarse_index(i, coarse, fine):  # type: ignore[no-untyped-def]
+    """Index into a coarse axis beside its ends: the mirror lies in the fine axis."""
+    if i < 0:
+        return min(1, coarse - 1)
+    if i >= coarse:
+        return coarse - 1 if fine % 2 == 0 else max(coarse - 2, 0)
+    return i
+
+
+@kernel
+def blur_column(source, y, line):  # type: ignore[no-untyped-def]
+    """Write the vertical 5-tap mean around row y of `source` to `line`."""
+    h, w = source.shape
+    a = source[mirrored(y - 2, h)]
+    b = source[mirrored(y - 1, h)]
+    c = source[y]
+    d = source[mirrored(y + 1, h)]
+    e = source[mirrored(y + 2, h)]
+    for x in range(w):
+        line[x] = (a[x] + e[x]) * np.float32(0.0625) + (b[x] + d[x]) * np.float32(0.25) + c[x] * np.float32(0.375)
+
+
+@kernel
+def tap(line, x):  # type: ignore[no-untyped-def]
+    """Return the 5-tap mean of `line` at x near an end."""
+    n = line.shape[0]
+    return (
+        (line[mirrored(x - 2, n)] + line[mirrored(x + 2, n)]) * np.float32(0.0625)
+        + (line[mirrored(x - 1, n)] + line[mirrored(x + 1, n)]) * np.float32(0.25)
+        + line[x] * np.float32(0.375)
+    )
+
+
+@kernel
+def blur_line(line, out):  # type: ignore[no-untyped-def]
+    """Write the 5-tap mean of `line` to `out`."""
+    w = line.shape[0]
+    for x in range(min(2, w)):
+        out[x] = tap(line, x)
+    for x in range(2, w - 2):
+        out[x] = (
+            (line[x - 2] + line[x + 2]) * np.float32(0.0625)
+            + (line[x - 1] + line[x + 1]) * np.float32(0.25)
+            + line[x] * np.float32(0.375)
+        )
+    for x in range(max(w - 2, 2), w):
+        out[x] = tap(line, x)
+
+
+@kernel
+def reduce_line(line, out):  # type: ignore[no-untyped-def]
+    """Write the 5-tap mean of every second element of `line` to `out`."""
+    w = line.shape[0]
+    m = out.shape[0]
+    out[0] = tap(line, 0)
+    last = max(1, (w - 1) // 2)
+    for j in range(1, last):
+        x = 2 * j
+        out[j] = (
+            (line[x - 2] + line[x + 2]) * np.float32(0.0625)
+            + (line[x - 1] + line[x + 1]) * np.float32(0.25)
+            + line[x] * np.float32(0.375)
+        )
+    for j in range(last, m):
+        out[j] = tap(line, 2 * j)
+
+
+@kernel
+def expand_row(coarse, y, h, line, out):  # type: ignore[no-untyped-def]
+    """Write row y of `coarse`, expanded to h rows and the width of `out`; `line` is scratch of the coarse width."""
+    hc, wc = coarse.shape
+    w = out.shape[0]
+    i = y // 2
+    if y % 2 == 0:
+        a = coarse[coarse_index(i - 1, hc, h)]
+        b = coarse[i]
+        c = coarse[coarse_index(i + 1, hc, h)]
+        for x in range(wc):
+            line[x] = (a[x] + c[x]) * np.float32(0.125) + b[x] * np.float32(0.75)
+    else:
+        b = coarse[i]
+        c = coarse[coarse_index(i + 1, hc, h)]
+        for x in range(wc):
+            line[x] = (b[x] + c[x]) * np.float32(0.5)
+    for j in range(1, wc - 1):
+        out[2 * j] = (line[j - 1] + line[j + 1]) * np.float32(0.125) + line[j] * np.float32(0.75)
+        out[2 * j + 1] = (line[j] + line[j + 1]) * np.float32(0.5)
+    for j in (0, wc - 1):
+        left = line[coarse_index(j - 1, wc, w)]
+        right = line[coarse_index(j + 1, wc, w)]
+        out[2 * j] = (left + right) * np.float32(0.125) + line[j] * np.float32(0.75)
+        if 2 * j + 1 < w:
+            out[2 * j + 1] = (line[j] + right) * np.float32(0.5)
+
+
+# ---- bands of rows ----
+
+
+@kernel
+def _blur_band(source, target, first, last):  # type: ignore[no-untyped-def]
+    line = np.empty(source.shape[1], np.float32)
+    for y in range(first, last):
+        blur_column(source, y, line)
+        blur_line(line, target[y])
+
+
+@kernel
+def _reduce_band(source, target, first, last):  # type: ignore[no-untyped-def]
+    line = np.empty(source.shape[1], np.float32)
+    for y in range(first, last):
+        blur_column(source, 2 * y, line)
+        reduce_line(line, target[y])
+
+
+@kernel
+def _expand_band(coarse, target, add, first, last):  # type: ignore[no-untyped-def]
+    h, w = target.shape
+    line = np.empty(coarse.shape[1], np.float32)
+    row = np.empty(w, np.float32)
+    for y in range(first, last):
+        expand_row(coarse, y, h, line, row)
+        out = target[y]
+        if add:
+            for x in range(w):
+                out[x] += row[x]
+        else:
+            for x in range(w):
+                out[x] = row[x]
+
+
+# ---- images ----
+
+
+def blur5(image: FloatImage, out: FloatImage | None = None) -> FloatImage:
+    """Return the 5-tap mean of a (y, x) image along both axes."""
+    out = np.empty_like(image) if out is None else out
+    run_bands(_blur_band, *image.shape, image, out)
+    return out
+
+
+def reduce(image: FloatImage, out: FloatImage | None = None) -> FloatImage:
+    """Return a (y, x) image smoothed and at half size.
+
+    Examples
+    --------
+    >>> reduce(np.full((5, 4), 7, np.float32)).tolist()
+    [[7.0, 7.0], [7.0, 7.0], [7.0, 7.0]]
+    """
+    h, w = image.shape
+    out = np.empty(((h + 1) // 2, (w + 1) // 2), np.float32) if out is None else out
+    run_bands(_reduce_band, *out.shape, image, out)
+    return out
+
+
+def expand(coarse: FloatImage, shape: tuple[int, int], out: FloatImage | None = None) -> FloatImage:
+    """Return a (y, x) image at double size, `shape` saying which of the two doubles."""
+    out = np.empty(shape, np.float32) if out is None else out
+    run_bands(_expand_band, *shape, coarse, out, False)
+    return out
+
+
+def add_expanded(image: FloatImage, coarse: FloatImage) -> None:
+    """Add `coarse`, expanded, to `image` in place."""
+    run_bands(_expand_band, *image.shape, coarse, image, True)
+
+
+def gaussian_pyramid(image: npt.NDArray[np.generic], levels: int) -> list[FloatImage]:
+    """Return the image and its `levels` reductions.
+
+    Parameters
+    ----------
+    image : real array, shape (y, x)
+    levels : int
+        At least 0.
+
+    Returns
+    -------
+    list of `levels` + 1 float32 arrays, shape (y, x), finest first
+    """
+    pyramid = [np.ascontiguousarray(image, np.float32)]
+    for _ in range(levels):
+        pyramid.append(reduce(pyramid[-1]))
+    return pyramid
+
+
+def laplacian_pyramid(image: npt.NDArray[np.generic], levels: int) -> list[FloatImage]:
+    """Return the `levels` detail levels of an image and, last, its base.
+
+    Parameters
+    ----------
+    image : real array, shape (y, x)
+    levels : int
+        At least 0.
+
+    Returns
+    -------
+    list of `levels` + 1 float32 arrays, shape (y, x), finest first
+        `reconstruct` gives the image back.
+
+    Examples
+    --------
+    >>> image = np.eye(9)
+    >>> bool(np.allclose(reconstruct(laplacian_pyramid(image, 2)), image))
+    True
+    """
+    gaussians = gaussian_pyramid(image, levels)
+    details = [
+        fine - expand(coarse, (fine.shape[0], fine.shape[1]))
+        for fine, coarse in itertools.pairwise(gaussians)
+    ]
+    return [*details, gaussians[-1]]
+
+
+def reconstruct(pyramid: list[FloatImage]) -> FloatImage:
+    """Return the image of a Laplacian pyramid."""
+    image = pyramid[-1].copy()
+    for detail in reversed(pyramid[:-1]):
+        fine = detail.copy()
+        add_expanded(fine, image)
+        image = fine
+    return image
+
+
+def push_pull(image: FloatImage, weight: FloatImage) -> FloatImage:
+    """Return an image with its untrusted pixels filled smoothly from trusted ones, however far.
+
+    Parameters
+    ----------
+    image : float32 array, shape (y, x)
+    weight : float32 array, shape (y, x)
+        Trust in every pixel, 0 to 1. A pixel of weight 1 stays; one of weight 0 is
+        taken from around it, nearest levels first.
+
+    Returns
+    -------
+    float32 array, shape (y, x)
+        `image` itself where nothing is trusted at all.
+
+    References
+    ----------
+    Gortler, Grzeszczuk, Szeliski & Cohen, The lumigraph, SIGGRAPH (1996), section 3.4.
+
+    Examples
+    --------
+    >>> image = np.array([[1, 0, 3]], np.float32)
+    >>> push_pull(image, np.array([[1, 0, 1]], np.float32)).round(2).tolist()
+    [[1.0, 2.0, 3.0]]
+    """
+    if not np.any(weight > 0):
+        return image.copy()
+    values, trusts = [image], [weight]
+    while values[-1].shape != (1, 1):
+        mass = reduce(trusts[-1])
+        mean = reduce(values[-1] * trusts[-1])
+        np.divide(mean, mass, out=mean, where=mass > 1e-12)
+        values.append(mean)
+        # A coarse pixel a quarter of which is known is as good as known.
+        trusts.append(np.minimum(4 * mass, 1))
+    filled = values[-1]
+    for value, trust in zip(reversed(values[:-1]), reversed(trusts[:-1]), strict=True):
+        around = expand(filled, (value.shape[0], value.shape[1]))
+        filled = around + trust * (value - around)
+    return filled
+
+
+@cache
+def noise_gains(levels: int) -> tuple[float, ...]:
+    """Return the variance of every detail level for white noise of variance 1.
+
+    Decimation makes the variance depend on the pixel; this is its mean. Computed
+    from the kernel itself: every level is A x A - B x B, A and B acting along one
+    axis, so its energy needs matrices of one axis only.
+
+    Examples
+    --------
+    >>> [float(f"{g:.2g}") for g in noise_gains(3)]
+    [0.89, 0.053, 0.01]
+    """
+    exact = min(levels, MOST_LEVELS)
+    n = 1 << (exact + 3)
+    gains = []
+    a = np.eye(n)
+    for level in range(exact):
+        size = n >> level
+        ring = _ring(size)
+        coarser = ring[::2] @ a
+        b = 2 * ring[:, ::2] @ coarser
+        energy = np.sum(a * a) ** 2 - 2 * np.sum(a * b) ** 2 + np.sum(b * b) ** 2
+        gains.append(float(energy / size**2))
+        a = coarser
+    # From level 3 on every level has a quarter of the one before, to 1 %.
+    gains += [gains[-1] / 4 ** (level + 1) for level in range(levels - exact)]
+    return tuple(gains)
+
+
+def _ring(size: int) -> npt.NDArray[np.float64]:
+    """Return the matrix of the 5-tap kernel on a ring, where no edge disturbs."""
+    ring = np.zeros((size, size))
+    for shift, weight in zip(range(-2, 3), np.array([1, 4, 6, 4, 1]) / 16, strict=True):
+        ring += weight * np.roll(np.eye(size), shift, axis=1)
+    return ring
