@@ -1,0 +1,22 @@
+"""Focus stacking: one image sharp everywhere, and the height of the specimen at every pixel."""
+
+from .errors import InputError
+from .noise import NoiseModel, estimate_noise
+from .options import FocusStackOptions
+from .pipeline import focus_stack
+from .sharpness import SharpnessReport, sharpness
+from .stacker import FocusStacker, FocusStackResult
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "FocusStackOptions",
+    "FocusStackResult",
+    "FocusStacker",
+    "InputError",
+    "NoiseModel",
+    "SharpnessReport",
+    "estimate_noise",
+    "focus_stack",
+    "sharpness",
+]

@@ -1,0 +1,68 @@
+"""What a fusion method is: something that takes slices in, one at a time, and gives an image when asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from .analysis import SliceAnalysis
+from .height import HeightMaps
+from .noise import NoiseModel
+
+
+@dataclass(frozen=True)
+class FusionSetting:
+    """What a method is told before the first slice.
+
+    Attributes
+    ----------
+    slices : int
+        How many there will be.
+    channels : int
+        Colour channels of a slice; alpha is not one of them.
+    dtype : numpy.dtype
+        Of the stack and of the result.
+    noise : NoiseModel
+    analysis : SliceAnalysis
+        The analysis whose `load` is called before every `add`.
+    z_preference, denoise : float
+        The options of these names.
+    """
+
+    slices: int
+    channels: int
+    dtype: np.dtype[Any]
+    noise: NoiseModel
+    analysis: SliceAnalysis
+    z_preference: float = 0.0
+    denoise: float = 0.0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(y, x) of a slice."""
+        return self.analysis.shapes[0]
+
+
+class Accumulator(Protocol):
+    """A method at work. Its memory must not grow with the number of slices."""
+
+    def __init__(self, setting: FusionSetting) -> None: ...
+
+    def add(self, k: int, image: npt.NDArray[Any], analysis: SliceAnalysis) -> None:
+        """Take in slice k: contiguous, shape (y, x, c), and its analysis."""
+
+    def image(self) -> npt.NDArray[Any]:
+        """Return the fused image of the slices so far, shape (y, x, c); adding may go on."""
+
+
+class SecondVisit(Accumulator, Protocol):
+    """A method that needs every slice once more, after it has decided."""
+
+    def decide(self, maps: HeightMaps) -> None:
+        """Choose a slice for every pixel; called after the last `add`."""
+
+    def revisit(self, k: int, image: npt.NDArray[Any]) -> None:
+        """Take in slice k again."""

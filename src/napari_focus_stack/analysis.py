@@ -1,0 +1,254 @@
+"""What every method needs to know of one slice: its pyramid and where it has energy above the noise.
+
+The buffers are made once and filled anew by every slice, so nothing here grows
+with the number of slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .kernels import kernel, run_bands
+from .noise import NoiseModel
+from .pyramid import (
+    FloatImage,
+    blur5,
+    expand,
+    expand_row,
+    level_shapes,
+    mirrored,
+    noise_gains,
+    push_pull,
+    reduce,
+    reduce_line,
+)
+from .scaling import Scaling
+
+
+class SliceAnalysis:
+    """Pyramid and noise-normalised energies of the current slice.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (y, x) of a slice.
+    channels : int
+        Colour channels; alpha is not one of them.
+    levels : int
+        Detail levels of the pyramid.
+    noise : NoiseModel
+    scaling : Scaling
+    deciding : sequence of int
+        Channels whose energy decides for all.
+
+    Attributes
+    ----------
+    planes : float32 array, shape (c, y, x)
+    gaussians : list of float32 arrays, shape (c, y_l, x_l)
+        Levels 1 to `levels`; ``planes`` is level 0.
+    energies : list of float32 arrays
+        Smoothed energy of every detail level in units of the noise, 1 where there
+        is nothing but noise. Level 0 is held at the size of level 1.
+    fine_magnitude : float32 array
+        Magnitude of level 0 in units of the noise, at the size of level 1.
+    level_energies : float64 array, shape (levels,)
+        Mean square of each detail level over pixels and deciding channels, scaled.
+    valid : list of float32 arrays or None
+        Share of finite pixels behind every pixel of every level, base included,
+        or None when all are finite.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        channels: int,
+        levels: int,
+        noise: NoiseModel,
+        scaling: Scaling,
+        deciding: Sequence[int],
+    ) -> None:
+        self.shapes = level_shapes(*shape, levels)
+        self.levels = levels
+        self.scaling = scaling
+        self.deciding = np.array(deciding, np.int64)
+        self.gain, self.offset = scaling.noise_line(noise)
+        self.least_variance = np.float32(scaling.least_variance)
+        self.noise_gains = noise_gains(levels)
+        self.planes = np.empty((channels, *shape), np.float32)
+        self.gaussians = [np.empty((channels, *s), np.float32) for s in self.shapes[1:]]
+        self.energies = [np.empty(s, np.float32) for s in (self.shapes[1], *self.shapes[1:levels])]
+        self.fine_magnitude = np.empty(self.shapes[1], np.float32)
+        self.level_energies = np.zeros(levels)
+        self.valid: list[FloatImage] | None = None
+        # Scratch of the size of level 1, the largest that is needed.
+        self._raw = [np.empty(s, np.float32) for s in self.shapes[1 : max(levels, 2)]]
+
+    def load(self, image: npt.NDArray[Any]) -> None:
+        """Analyse a slice, shape (y, x) or (y, x, c), of which the first channels are taken."""
+        self._fill_planes(image)
+        for c in range(len(self.planes)):
+            fine = self.planes[c]
+            for gaussian in self.gaussians:
+                reduce(fine, gaussian[c])
+                fine = gaussian[c]
+        self._fine_energy()
+        for level in range(1, self.levels):
+            self._level_energy(level)
+
+    def detail(self, level: int) -> FloatImage:
+        """Return one level of the Laplacian pyramid of the slice, shape (c, y_l, x_l)."""
+        fine = self.planes if level == 0 else self.gaussians[level - 1]
+        return np.stack([f - expand(g, self.shapes[level]) for f, g in zip(fine, self.gaussians[level], strict=True)])
+
+    def _fill_planes(self, image: npt.NDArray[Any]) -> None:
+        h, w = image.shape[:2]
+        channels = len(self.planes)
+        source = image.reshape(h, w, -1)[:, :, :channels]
+        run_bands(_convert_band, h, w * channels, source, self.planes, self.scaling)
+        self.valid = None
+        if image.dtype.kind == "f":
+            finite = np.isfinite(source).all(axis=2)
+            if not finite.all():
+                self._mend(finite)
+
+    def _mend(self, finite: npt.NDArray[np.bool_]) -> None:
+        """Fill non-finite pixels from their neighbours and remember how much of each pixel is known."""
+        share = finite.astype(np.float32)
+        for plane in self.planes:
+            plane[~finite] = 0
+            plane[...] = np.where(finite, plane, push_pull(plane, share))
+        self.valid = [share]
+        for _ in range(self.levels):
+            self.valid.append(reduce(self.valid[-1]))
+
+    def _fine_energy(self) -> None:
+        raw, magnitude = self._raw[0], self.fine_magnitude
+        sums = np.zeros(self.shapes[0][0])
+        run_bands(
+            _fine_energy_band,
+            *self.shapes[1],
+            self.planes,
+            self.gaussians[0],
+            self.deciding,
+            self.gain,
+            self.offset,
+            self.least_variance,
+            np.float32(1 / (self.noise_gains[0] * len(self.deciding))),
+            raw,
+            magnitude,
+            sums,
+        )
+        blur5(raw, self.energies[0])
+        self.level_energies[0] = self._mean(sums, 0)
+
+    def _level_energy(self, level: int) -> None:
+        raw = self._raw[level - 1]
+        sums = np.zeros(self.shapes[level][0])
+        run_bands(
+            _level_energy_band,
+            *self.shapes[level],
+            self.gaussians[level - 1],
+            self.gaussians[level],
+            self.deciding,
+            self.gain,
+            self.offset,
+            self.least_variance,
+            np.float32(1 / (self.noise_gains[level] * len(self.deciding))),
+            raw,
+            sums,
+        )
+        blur5(raw, self.energies[level])
+        self.level_energies[level] = self._mean(sums, level)
+
+    def _mean(self, sums: npt.NDArray[np.float64], level: int) -> float:
+        h, w = self.shapes[level]
+        return float(sums.sum()) / (h * w * len(self.deciding))
+
+
+def _convert_band(source: npt.NDArray[Any], planes: FloatImage, scaling: Scaling, first: int, last: int) -> None:
+    for c in range(len(planes)):
+        rows, target = source[first:last, :, c], planes[c, first:last]
+        if scaling.is_identity:
+            np.copyto(target, rows, casting="unsafe")
+        else:
+            np.copyto(target, scaling.to_kernel(rows), casting="unsafe")
+
+
+@kernel
+def _add_energy_row(plane, coarse, y, gain, offset, least, line, row, out):  # type: ignore[no-untyped-def]
+    """Add the squares of row y of one Laplacian level in units of the noise to `out`; return their plain sum."""
+    h, w = plane.shape
+    expand_row(coarse, y, h, line, row)
+    source = plane[y]
+    total = np.float32(0)
+    for x in range(w):
+        mean = row[x]
+        detail = source[x] - mean
+        square = detail * detail
+        total += square
+        out[x] += square / max(gain * mean + offset, least)
+    return total
+
+
+@kernel
+def _level_energy_band(  # type: ignore[no-untyped-def]
+    planes, coarse, deciding, gain, offset, least, norm, energy, sums, first, last
+):
+    _h, w = planes.shape[1:]
+    line = np.empty(coarse.shape[2], np.float32)
+    row = np.empty(w, np.float32)
+    for y in range(first, last):
+        out = energy[y]
+        out[:] = 0
+        for c in deciding:
+            sums[y] += _add_energy_row(planes[c], coarse[c], y, gain[c], offset[c], least, line, row, out)
+        for x in range(w):
+            out[x] *= norm
+
+
+@kernel
+def _fine_energy_band(  # type: ignore[no-untyped-def]
+    planes, coarse, deciding, gain, offset, least, norm, energy, magnitude, sums, first, last
+):
+    """Reduce the energy of level 0, and its root, while its rows are made: they are never held whole."""
+    h, w = planes.shape[1:]
+    line = np.empty(coarse.shape[2], np.float32)
+    row = np.empty(w, np.float32)
+    squares = np.empty((5, w), np.float32)
+    roots = np.empty((5, w), np.float32)
+    column = np.empty(w, np.float32)
+    made = 2 * first - 3
+    for j in range(first, last):
+        while made < 2 * j + 2:
+            made += 1
+            if made >= h or made < 0:
+                continue
+            out = squares[made % 5]
+            out[:] = 0
+            for c in deciding:
+                s = _add_energy_row(planes[c], coarse[c], made, gain[c], offset[c], least, line, row, out)
+                if made // 2 >= first and made // 2 < last:
+                    sums[made] += s
+            root = roots[made % 5]
+            for x in range(w):
+                out[x] *= norm
+                root[x] = np.sqrt(out[x])
+        _mix_rows(squares, 2 * j, h, column)
+        reduce_line(column, energy[j])
+        _mix_rows(roots, 2 * j, h, column)
+        reduce_line(column, magnitude[j])
+
+
+@kernel
+def _mix_rows(ring, y, h, column):  # type: ignore[no-untyped-def]
+    a = ring[mirrored(y - 2, h) % 5]
+    b = ring[mirrored(y - 1, h) % 5]
+    c = ring[y % 5]
+    d = ring[mirrored(y + 1, h) % 5]
+    e = ring[mirrored(y + 2, h) % 5]
+    for x in range(column.shape[0]):
+        column[x] = (a[x] + e[x]) * np.float32(0.0625) + (b[x] + d[x]) * np.float32(0.25) + c[x] * np.float32(0.375)

@@ -1,0 +1,253 @@
+"""The default method: a noise-normalised, softly weighted Laplacian pyramid, and whole pixels where one slice wins.
+
+Every pixel of every level is the mean of the slices' Laplacians, weighted by
+the 64th power of their energy in units of the noise (plus a floor of 16 noise
+deviations, so that where there is only noise the slices are averaged). Where one
+slice clearly wins, its own pixel replaces the rebuilt one. One visit to each
+slice, in any order.
+
+References
+----------
+Burt & Adelson 1983 (pyramid); Burt & Kolczynski, Enhanced image capture through
+fusion, ICCV 173-182 (1993) (salience-weighted fusion).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .accumulator import FusionSetting
+from .analysis import SliceAnalysis
+from .kernels import kernel, run_bands
+from .pyramid import FloatImage, add_expanded, blur5, expand, expand_row, reduce
+
+# In noise deviations. Below it energy is not evidence.
+_FLOOR = np.float32(16)
+
+# W = (A / largest A)^64, taken by six squarings; below 0.3 the power is 0 for float32's purposes.
+_LEAST_RATIO = np.float32(0.3)
+
+# Of a range of 1; far below the rounding of integers.
+_ROUNDING = np.float32(4e-6)
+
+# What a slice with no finite pixel weighs: enough to divide by.
+_LEAST_VALID = np.float32(1e-3)
+
+
+class LaplacianFusion:
+    """Running weighted mean of every pyramid level, and the running winner at half size."""
+
+    def __init__(self, setting: FusionSetting) -> None:
+        self.setting = setting
+        shapes = setting.analysis.shapes
+        channels = setting.channels
+        self._mean = [np.zeros((channels, *s), np.float32) for s in shapes]
+        self._weight = [np.zeros(s, np.float32) for s in shapes]
+        self._largest = [np.zeros(s, np.float32) for s in shapes]
+        denoising = setting.denoise > 0
+        self._squares = [np.zeros(s if denoising else (0, 0), np.float32) for s in shapes]
+        self._first, self._second = (np.zeros(shapes[1], np.float32) for _ in range(2))
+        self._winner = np.zeros(shapes[1], np.uint16)
+        self._own = np.zeros((*shapes[0], channels), setting.dtype)
+
+    def add(self, k: int, image: npt.NDArray[Any], analysis: SliceAnalysis) -> None:
+        """Take in slice k, a contiguous array of shape (y, x, c), colour channels only."""
+        preference = self._preference(k)
+        strength = np.empty(0)
+        for level in range(analysis.levels):
+            strength = _FLOOR + np.float32(preference) * np.sqrt(analysis.energies[level])
+            # Level 0's strength has the size of level 1; its pixels' validity is applied at full size.
+            if analysis.valid is not None and level > 0:
+                strength *= np.maximum(analysis.valid[level], _LEAST_VALID)
+            self._mix(level, strength, analysis)
+        base = strength if analysis.levels == 1 else reduce(strength)
+        self._mix(analysis.levels, base, analysis)
+        self._keep_whole_pixels(k, image, analysis)
+
+    def _preference(self, k: int) -> float:
+        last = max(self.setting.slices - 1, 1)
+        return float(np.exp(self.setting.z_preference * k / last))
+
+    def _mix(self, level: int, strength: FloatImage, analysis: SliceAnalysis) -> None:
+        fine = analysis.planes if level == 0 else analysis.gaussians[level - 1]
+        coarse = analysis.gaussians[level] if level < analysis.levels else fine[:, :0, :0]
+        valid = analysis.valid[0] if analysis.valid is not None and level == 0 else np.zeros((0, 0), np.float32)
+        run_bands(
+            _mix_band,
+            *fine.shape[1:],
+            fine,
+            np.ascontiguousarray(coarse),
+            strength,
+            valid,
+            self._mean[level],
+            self._weight[level],
+            self._largest[level],
+            self._squares[level],
+        )
+
+    def _keep_whole_pixels(self, k: int, image: npt.NDArray[Any], analysis: SliceAnalysis) -> None:
+        fine = blur5(blur5(analysis.fine_magnitude))
+        if analysis.valid is not None:
+            fine *= analysis.valid[1]
+        once = reduce(fine)
+        twice = blur5(reduce(once))
+        coarse = expand(expand(twice, _size(once)), _size(fine))
+        magnitude = np.sqrt(np.maximum(fine * coarse, 0))
+        bits = np.dtype(f"u{image.itemsize}")
+        h, w, c = image.shape
+        run_bands(
+            _keep_band,
+            *magnitude.shape,
+            magnitude,
+            self._first,
+            self._second,
+            self._winner,
+            k,
+            image.reshape(h, w * c).view(bits),
+            self._own.reshape(h, w * c).view(bits),
+            c,
+        )
+
+    def image(self) -> npt.NDArray[Any]:
+        """Return the fused image of the slices so far, shape (y, x, c), in the stack's dtype."""
+        rebuilt = self._rebuild()
+        margin = expand(self._margin(), _size(self._weight[0]))
+        out = np.empty_like(self._own)
+        run_bands(_compose_band, *_size(margin), rebuilt, margin, self._own, self.setting, out)
+        return out
+
+    def _rebuild(self) -> FloatImage:
+        """Return the image of the mean pyramid, shape (c, y, x); the slice's planes serve as its room."""
+        top = len(self._mean) - 1
+        image = self._mean[top] / self._weight[top]
+        for level in range(top - 1, -1, -1):
+            out = self.setting.analysis.planes if level == 0 else np.empty_like(self._mean[level])
+            np.divide(self._mean[level], self._weight[level], out=out)
+            if self.setting.denoise > 0:
+                self._denoise(out, level, image)
+            for c in range(len(out)):
+                add_expanded(out[c], image[c])
+            image = out
+        return image
+
+    def _denoise(self, detail: FloatImage, level: int, coarse: FloatImage) -> None:
+        """Shrink the detail to the share that noise does not explain (Wiener 1949), in place."""
+        analysis = self.setting.analysis
+        share = self._squares[level] / self._weight[level] ** 2
+        for c in range(len(detail)):
+            around = expand(coarse[c], _size(share))
+            variance = np.maximum(analysis.gain[c] * around + analysis.offset[c], analysis.least_variance)
+            variance *= np.float32(self.setting.denoise * analysis.noise_gains[level]) * share
+            energy = blur5(blur5(detail[c] ** 2))
+            detail[c] *= np.maximum(1 - variance / np.maximum(energy, np.float32(1e-30)), 0)
+
+    def _margin(self) -> FloatImage:
+        """Return how clearly one slice wins, 0 to 1, at half size; 0 where depth changes fast."""
+        from scipy import ndimage
+
+        # Visible noise blurs the ranking: above 1 % of the range the winner has to win by more.
+        handicap = np.float32(2 * max(100 * self.setting.noise.relative - 1, 0))
+        lead = (self._first + handicap) / np.maximum(self._second + handicap, np.float32(1e-6))
+        clear = np.clip((lead - np.float32(1.02)) / np.float32(0.08), 0, 1)
+        winner = self._winner
+        step = ndimage.maximum_filter(winner, 17, mode="mirror") - ndimage.minimum_filter(winner, 17, mode="mirror")
+        even = np.clip(3 - step.astype(np.float32), 0, 1)
+        # A slice's own pixel brings its own noise back.
+        return np.asarray(clear * blur5(blur5(even)) * (1 - self.setting.denoise), np.float32)
+
+
+def _size(image: npt.NDArray[Any]) -> tuple[int, int]:
+    return image.shape[0], image.shape[1]
+
+
+def _compose_band(
+    rebuilt: FloatImage,
+    margin: FloatImage,
+    own: npt.NDArray[Any],
+    setting: FusionSetting,
+    out: npt.NDArray[Any],
+    first: int,
+    last: int,
+) -> None:
+    scaling = setting.analysis.scaling
+    share = margin[first:last]
+    for c in range(out.shape[2]):
+        whole = own[first:last, :, c]
+        image = rebuilt[c, first:last]
+        difference = whole - image if scaling.is_identity else (scaling.to_kernel(whole) - image).astype(np.float32)
+        # Where they differ by rounding only the slice's own pixel is the exact one.
+        exact = np.abs(difference) <= _ROUNDING
+        mixed = scaling.to_gray_levels(image + share * difference, setting.dtype)
+        out[first:last, :, c] = np.where(exact | (share >= 1), whole, mixed)
+
+
+@kernel
+def _mix_band(  # type: ignore[no-untyped-def]
+    fine, coarse, strength, valid, mean, weight, largest, squares, first, last
+):
+    """Update the running means of one level; `coarse` is empty for the base, `strength` half size for level 0."""
+    channels, h, w = fine.shape
+    line = np.empty(max(coarse.shape[2], strength.shape[1]), np.float32)
+    row = np.empty(w, np.float32)
+    keep = np.empty(w, np.float32)
+    gain = np.empty(w, np.float32)
+    for y in range(first, last):
+        if strength.shape[0] == h and strength.shape[1] == w:
+            row[:] = strength[y]
+        else:
+            expand_row(strength, y, h, line, row)
+        if valid.shape[0] > 0:
+            for x in range(w):
+                row[x] *= max(valid[y, x], _LEAST_VALID)
+        top = largest[y]
+        total = weight[y]
+        for x in range(w):
+            new = max(row[x], top[x])
+            inverse = np.float32(1) / new
+            r = max(top[x] * inverse, _LEAST_RATIO)
+            q = max(row[x] * inverse, _LEAST_RATIO)
+            for _ in range(6):
+                r *= r
+                q *= q
+            top[x] = new
+            total[x] = total[x] * r + q
+            keep[x] = r
+            gain[x] = q
+        if squares.shape[0] > 0:
+            square = squares[y]
+            for x in range(w):
+                square[x] = square[x] * keep[x] * keep[x] + gain[x] * gain[x]
+        for c in range(channels):
+            source = fine[c, y]
+            out = mean[c, y]
+            if coarse.shape[1] > 0:
+                expand_row(coarse[c], y, h, line, row)
+                for x in range(w):
+                    out[x] = out[x] * keep[x] + gain[x] * (source[x] - row[x])
+            else:
+                for x in range(w):
+                    out[x] = out[x] * keep[x] + gain[x] * source[x]
+
+
+@kernel
+def _keep_band(  # type: ignore[no-untyped-def]
+    magnitude, best, second, winner, k, image, own, channels, first, last
+):
+    """Update the largest and second largest magnitude and, where slice k wins, its own 2 x 2 pixels."""
+    h = image.shape[0]
+    width = image.shape[1]
+    for j in range(first, last):
+        for i in range(magnitude.shape[1]):
+            m = magnitude[j, i]
+            old = best[j, i]
+            better = m > old or k == 0
+            second[j, i] = old if better and k > 0 else max(second[j, i], m if k > 0 else np.float32(0))
+            best[j, i] = m if better else old
+            winner[j, i] = np.uint16(k) if better else winner[j, i]
+            if better:
+                for y in range(2 * j, min(2 * j + 2, h)):
+                    for x in range(2 * i * channels, min(2 * (i + 1) * channels, width)):
+                        own[y, x] = image[y, x]

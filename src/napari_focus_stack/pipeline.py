@@ -1,0 +1,199 @@
+"""From a stack to its result: read ahead, estimate the noise, feed the stacker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import InputError
+from .noise import NoiseModel, estimate_noise
+from .options import FocusStackOptions
+from .slices import SliceKind, Slices, StackLike
+from .stacker import FocusStacker, FocusStackResult
+
+_SLICES_FOR_NOISE = 5
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: `done` of `total` visits to a slice."""
+
+    done: int
+    total: int
+
+
+def focus_stack(
+    stack: StackLike | Sequence[Any],
+    rgb: bool | None = None,
+    *,
+    noise: NoiseModel | tuple[float, float] | str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> FocusStackResult:
+    """Fuse a z-stack to one image that is sharp everywhere, with the height at every pixel.
+
+    Parameters
+    ----------
+    stack : array-like, shape (z, y, x) or (z, y, x, c), or sequence of slices
+        Array, memmap, zarr or dask array, list of slices, or anything with
+        ``shape``, ``dtype`` and whole-number indexing along z. Integers, or floats
+        up to float64. Read one slice at a time and never written.
+    rgb : bool or None
+        Whether the last axis is RGB or RGBA; None takes a last axis of 3 or 4 for
+        that. Alpha does not decide, and is opaque in the result.
+    noise : NoiseModel, (gain, offset), "auto" or None
+        A model from an earlier run, or the option of this name; None and "auto"
+        estimate it from five evenly spaced slices.
+    progress : callable or None
+        Called as ``progress(done, total)`` after every slice. What it raises ends the run.
+    **options
+        Fields of `FocusStackOptions`.
+
+    Returns
+    -------
+    FocusStackResult
+
+    Raises
+    ------
+    InputError
+        If the stack or an option is refused; the sentence says what to do.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> texture = rng.integers(0, 255, (64, 64)).astype(np.uint8)
+    >>> stack = np.stack([texture, np.full_like(texture, 127)])
+    >>> result = focus_stack(stack)
+    >>> float(np.mean(result.index == 0)), bool(np.abs(result.image - texture.astype(float)).max() <= 1)
+    (1.0, True)
+    """
+    model = noise if isinstance(noise, NoiseModel) else None
+    if noise is not None and model is None:
+        options["noise"] = noise
+    steps = focus_stack_steps(stack, rgb, noise=model, options=FocusStackOptions.of(**options))
+    try:
+        while True:
+            step = next(steps)
+            if progress is not None:
+                progress(step.done, step.total)
+    except StopIteration as finished:
+        result: FocusStackResult = finished.value
+        return result
+    finally:
+        steps.close()
+
+
+def focus_stack_steps(
+    stack: StackLike | Sequence[Any],
+    rgb: bool | None = None,
+    *,
+    noise: NoiseModel | None = None,
+    options: FocusStackOptions | None = None,
+) -> Generator[Progress, None, FocusStackResult]:
+    """Do what `focus_stack` does, giving control back after every slice.
+
+    Parameters
+    ----------
+    stack, rgb
+        As of `focus_stack`.
+    noise : NoiseModel or None
+        None estimates it from five evenly spaced slices.
+    options : FocusStackOptions or None
+        None takes the defaults.
+
+    Yields
+    ------
+    Progress
+        After every visit to a slice. Closing the generator cancels the run.
+
+    Returns
+    -------
+    FocusStackResult
+        As the value of ``StopIteration``.
+    """
+    slices = Slices(stack, rgb)
+    options = options or FocusStackOptions()
+    if noise is None:
+        noise = stack_noise(slices)
+    shape = (len(slices), *slices.kind.shape)
+    stacker = FocusStacker(shape, options, noise, rgb=rgb)
+    total = len(slices) * stacker.visits
+    for k, image in _read_ahead(slices):
+        stacker.add(image)
+        yield Progress(k + 1, total)
+    if stacker.visits == 2:
+        for k, image in _read_ahead(slices):
+            stacker.revisit(k, image)
+            yield Progress(len(slices) + k + 1, total)
+    return stacker.result()
+
+
+def stack_noise(slices: Slices) -> NoiseModel:
+    """Return the noise model of a stack, from five evenly spaced slices.
+
+    Raises
+    ------
+    InputError
+        If no pixel of the stack is finite.
+    """
+
+    def colour(images: Iterator[npt.NDArray[Any]] | list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        return [slices.kind.checked(image)[..., : slices.kind.channels] for image in images]
+
+    try:
+        return estimate_noise(colour(slices.some(_SLICES_FOR_NOISE)))
+    except InputError:
+        for k in range(len(slices)):
+            image = colour([slices[k]])
+            if image[0].dtype.kind != "f" or np.isfinite(image[0]).any():
+                return estimate_noise(image)
+        raise InputError(
+            f"no finite pixel in any of {len(slices)} slices, all are NaN or infinite; check the stack."
+        ) from None
+
+
+def memory_needed(shape: Sequence[int], dtype: npt.DTypeLike, options: FocusStackOptions | None = None) -> int:
+    """Return about how many bytes a run needs above the stack itself, results included.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        (z, y, x) or (z, y, x, c). The number of slices does not matter.
+    dtype : numpy dtype
+    options : FocusStackOptions or None
+
+    Examples
+    --------
+    >>> memory_needed((300, 1024, 1024), np.uint16) == memory_needed((10, 1024, 1024), np.uint16)
+    True
+    """
+    kind = SliceKind(tuple(shape)[1:], dtype)
+    pixels = kind.shape[0] * kind.shape[1]
+    denoise = bool(options and options.denoise > 0)
+    # Measured by benchmarks/memory.py: what every channel adds, and what all share.
+    per_channel = 10.7 + 2 * kind.dtype.itemsize
+    shared = 42 + 5.4 * denoise
+    return int(pixels * (per_channel * kind.channels + shared))
+
+
+def warm_up() -> None:
+    """Compile or load the kernels of the default method, so that the first run does not wait for them."""
+    rng = np.random.default_rng(0)
+    focus_stack(rng.integers(0, 255, (2, 32, 32), np.uint8))
+    focus_stack(rng.integers(0, 255, (2, 32, 32), np.uint16))
+
+
+def _read_ahead(slices: Slices) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """Yield the slices in order, the next being read while one is fused."""
+    with ThreadPoolExecutor(1, thread_name_prefix="focus-stack-reader") as reader:
+        following = reader.submit(slices.__getitem__, 0)
+        for k in range(len(slices)):
+            image = following.result()
+            if k + 1 < len(slices):
+                following = reader.submit(slices.__getitem__, k + 1)
+            yield k, image

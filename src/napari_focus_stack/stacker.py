@@ -1,0 +1,354 @@
+"""The streaming core: slices go in one at a time, a result may be asked for at any time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .accumulator import FusionSetting, SecondVisit
+from .analysis import SliceAnalysis
+from .errors import InputError
+from .fusion import FUSION_METHODS
+from .height import HeightMaps, PeakTracker
+from .noise import NoiseModel, estimate_noise
+from .options import AUTO, FocusStackOptions
+from .pyramid import level_count
+from .scaling import Scaling
+from .sharpness import SharpnessReport, focus_from_energies, sharpness
+from .slices import SliceKind
+
+# The noise model of a stream comes from this many first slices.
+_SLICES_FOR_NOISE = 3
+
+
+@dataclass(frozen=True)
+class FocusStackResult:
+    """What a run gives.
+
+    Attributes
+    ----------
+    image : array, shape (y, x) or (y, x, c), dtype of the stack
+        Sharp everywhere. Alpha, where there is one, is opaque.
+    index : uint16 array, shape (y, x)
+        The slice that is sharpest at each pixel.
+    height : float32 array, shape (y, x)
+        Position of the sharpest focus between slices, in slices.
+    confidence : float32 array, shape (y, x)
+        0 where nothing tells the height, 1 where it is sure.
+    sharpness : SharpnessReport
+        The chosen measure of every slice and of the result.
+    noise : NoiseModel
+        The noise model that was used, in gray levels.
+    options : FocusStackOptions
+    warnings : tuple of str
+        What the user should know, a sentence each.
+    """
+
+    image: npt.NDArray[Any]
+    index: npt.NDArray[np.uint16]
+    height: npt.NDArray[np.float32]
+    confidence: npt.NDArray[np.float32]
+    sharpness: SharpnessReport
+    noise: NoiseModel
+    options: FocusStackOptions
+    warnings: tuple[str, ...] = ()
+
+
+class FocusStacker:
+    """Fuse slices as they come: from files, or from a live camera.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the stack, (z, y, x) or (z, y, x, c), or of one slice, (y, x) or
+        (y, x, c), where the number of slices is not known beforehand.
+    options : FocusStackOptions or None
+        None takes the defaults.
+    noise : NoiseModel or None
+        None estimates it from the first three slices.
+    rgb : bool or None
+        Whether the last axis is RGB or RGBA; None takes a last axis of 3 or 4 for that.
+
+    Raises
+    ------
+    InputError
+        If the shape or an option does not fit.
+
+    Notes
+    -----
+    Memory is at most 60 bytes for every pixel of one gray slice, results included,
+    whatever the number of slices.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> stack = rng.integers(0, 255, (3, 32, 32), np.uint8)
+    >>> stacker = FocusStacker(stack.shape)
+    >>> for image in stack:
+    ...     stacker.add(image)
+    >>> stacker.result().image.shape
+    (32, 32)
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        options: FocusStackOptions | None = None,
+        noise: NoiseModel | None = None,
+        *,
+        rgb: bool | None = None,
+    ) -> None:
+        if len(shape) not in (2, 3, 4):
+            raise InputError(f"expected the shape of a stack, (z, y, x) or (z, y, x, c), got {tuple(shape)}.")
+        self.options = options or FocusStackOptions()
+        self.visits = FUSION_METHODS[self.options.method].visits
+        self._shape = tuple(int(n) for n in shape)
+        self._rgb = rgb
+        self._noise = noise
+        self._pending: list[npt.NDArray[Any]] = []
+        self._run: _Run | None = None
+
+    @property
+    def count(self) -> int:
+        """Slices added so far."""
+        return len(self._pending) + (self._run.count if self._run else 0)
+
+    def add(self, image: npt.ArrayLike) -> None:
+        """Take in the next slice, in order along z.
+
+        Parameters
+        ----------
+        image : array-like, shape (y, x) or (y, x, c)
+            All slices of one shape and dtype.
+
+        Raises
+        ------
+        InputError
+            If the slice is not like the first, or the noise of the first slices
+            cannot be told because no pixel is finite.
+        """
+        array = np.asarray(image)
+        if self._run is not None:
+            self._run.add(array)
+            return
+        kind, slices = self._kind(array)
+        if self._noise is not None:
+            self._run = _Run(kind, slices, self.options, self._noise)
+            self._run.add(array)
+            return
+        if self._pending:
+            kind_of_first, _ = self._kind(self._pending[0])
+            kind_of_first.checked(array)
+        # The caller may reuse the buffer of a live camera.
+        self._pending.append(array.copy())
+        if len(self._pending) == min(_SLICES_FOR_NOISE, slices or _SLICES_FOR_NOISE):
+            self._run = self._started()
+            self._pending = []
+
+    def revisit(self, k: int, image: npt.ArrayLike) -> None:
+        """Show slice k again, for methods of two `visits`; after the last `add`, in any order."""
+        self._begun().revisit(k, np.asarray(image))
+
+    def result(self) -> FocusStackResult:
+        """Return the result of the slices so far; adding may go on afterwards.
+
+        Raises
+        ------
+        InputError
+            If no slice was added, or the method needs slices that were not shown again.
+        """
+        return self._begun().result()
+
+    def _begun(self) -> _Run:
+        if self.count == 0:
+            raise InputError("no slice was added yet; add at least 2.")
+        # Asked before enough slices came: the noise will be estimated again from all three.
+        return self._run or self._started()
+
+    def _started(self) -> _Run:
+        kind, slices = self._kind(self._pending[0])
+        run = _Run(
+            kind, slices, self.options, estimate_noise([kind.checked(p)[..., : kind.channels] for p in self._pending])
+        )
+        for image in self._pending:
+            run.add(image)
+        return run
+
+    def _kind(self, image: npt.NDArray[Any]) -> tuple[SliceKind, int]:
+        """Return the kind of the slices and their number, 0 if not known."""
+        if self._shape == image.shape:
+            if self.options.z_preference != 0:
+                raise InputError("z_preference needs the number of slices; give the shape of the stack, (z, y, x).")
+            return SliceKind(image.shape, image.dtype, self._rgb), 0
+        if self._shape[1:] == image.shape:
+            return SliceKind(image.shape, image.dtype, self._rgb), self._shape[0]
+        raise InputError(f"a slice of a stack of shape {self._shape} was expected, got shape {image.shape}.")
+
+
+class _Run:
+    """A stacker that knows its noise."""
+
+    def __init__(self, kind: SliceKind, slices: int, options: FocusStackOptions, noise: NoiseModel) -> None:
+        height, width = kind.shape[:2]
+        self.kind = kind
+        self.options = options
+        self.noise = _chosen_noise(noise, options, kind.channels)
+        self.analysis = SliceAnalysis(
+            (height, width),
+            kind.channels,
+            chosen_levels(options, height, width),
+            self.noise,
+            Scaling.of(kind.dtype, self.noise),
+            deciding_channels(options, kind.channels),
+        )
+        self.tracker = PeakTracker((height, width), self.analysis.shapes[1])
+        self.method = FUSION_METHODS[options.method].accumulator(
+            FusionSetting(
+                slices=slices,
+                channels=kind.channels,
+                dtype=kind.dtype,
+                noise=self.noise,
+                analysis=self.analysis,
+                z_preference=options.z_preference,
+                denoise=options.denoise,
+            )
+        )
+        self.per_slice: list[float] = []
+        self.with_holes = 0
+        self._maps: HeightMaps | None = None
+        self._revisited: set[int] = set()
+
+    @property
+    def count(self) -> int:
+        return len(self.per_slice)
+
+    def add(self, image: npt.NDArray[Any]) -> None:
+        if self._maps is not None:
+            raise InputError("a slice cannot be added after slices were shown again; start a new stack.")
+        colour = np.ascontiguousarray(self.kind.checked(image)[..., : self.kind.channels])
+        self.analysis.load(colour)
+        self.with_holes += self.analysis.valid is not None
+        self.method.add(self.count, colour, self.analysis)
+        self.tracker.add(self.analysis)
+        self.per_slice.append(self._measured(colour))
+
+    def revisit(self, k: int, image: npt.NDArray[Any]) -> None:
+        method = self._second_visit()
+        if self._maps is None:
+            self._maps = self._height_maps()
+            method.decide(self._maps)
+        method.revisit(k, np.ascontiguousarray(self.kind.checked(image)[..., : self.kind.channels]))
+        self._revisited.add(k)
+
+    def result(self) -> FocusStackResult:
+        if FUSION_METHODS[self.options.method].visits == 2 and len(self._revisited) < self.count:
+            raise InputError(
+                f"method {self.options.method!r} needs every slice a second time: call revisit(k, slice) for all "
+                f"{self.count}, got {len(self._revisited)}; or use focus_stack."
+            )
+        fused = self.method.image()
+        maps = self._maps or self._height_maps()
+        # The buffers that the method may have rebuilt the image in are free again.
+        self.analysis.load(fused)
+        measured = self._measured(fused)
+        return FocusStackResult(
+            image=self._shaped(fused),
+            index=maps.index,
+            height=maps.height,
+            confidence=maps.confidence,
+            sharpness=SharpnessReport.of(self.options.sharpness_measure, self.per_slice, measured),
+            noise=self.noise,
+            options=self.options,
+            warnings=self._warnings(),
+        )
+
+    def _second_visit(self) -> SecondVisit:
+        if FUSION_METHODS[self.options.method].visits != 2:
+            raise InputError(f"method {self.options.method!r} needs every slice only once.")
+        return self.method  # type: ignore[return-value]
+
+    def _height_maps(self) -> HeightMaps:
+        return self.tracker.maps(
+            fill=self.options.fill_height,
+            smoothing_px=self.options.height_smoothing_px,
+            halo_radius_px=self.options.halo_radius_px,
+        )
+
+    def _measured(self, colour: npt.NDArray[Any]) -> float:
+        """Return the chosen measure of the image that was loaded last."""
+        if self.analysis.valid is not None and not self.analysis.valid[0].any():
+            return 0.0
+        if self.options.sharpness_measure != "focus":
+            return sharpness(colour, self.options.sharpness_measure, rgb=False, noise=self.noise)
+        analysis = self.analysis
+        means = [float(analysis.gaussians[-1][c].mean()) for c in analysis.deciding]
+        variances = [
+            max(float(analysis.gain[c] * m + analysis.offset[c]), 0.0)
+            for c, m in zip(analysis.deciding, means, strict=True)
+        ]
+        # The mean above black: a float stack's scaled zero is its darkest pixel, not black.
+        black = -analysis.scaling.shift * analysis.scaling.scale
+        return focus_from_energies(
+            analysis.level_energies, float(np.mean(means)) - black, float(np.mean(variances)), analysis.noise_gains
+        )
+
+    def _shaped(self, colour: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if self.kind.alpha:
+            opaque = 1 if self.kind.dtype.kind == "f" else np.iinfo(self.kind.dtype).max
+            alpha = np.full((*colour.shape[:2], 1), opaque, self.kind.dtype)
+            colour = np.concatenate([colour, alpha], axis=2)
+        return colour.reshape(self.kind.shape)
+
+    def _warnings(self) -> tuple[str, ...]:
+        if not self.with_holes:
+            return ()
+        return (f"{self.with_holes} of {self.count} slices have NaN or infinite pixels; these were left out.",)
+
+
+def chosen_levels(options: FocusStackOptions, height: int, width: int) -> int:
+    """Return the number of detail levels for a slice of this size.
+
+    Raises
+    ------
+    InputError
+        If the user asked for more than halve the slice to a single pixel.
+    """
+    if options.levels == AUTO:
+        return level_count(height, width)
+    most = max(int(np.ceil(np.log2(max(height, width)))), 1)
+    if int(options.levels) > most:
+        raise InputError(
+            f"levels must be at most {most} for slices of {height} x {width} px, got {options.levels}; "
+            "take fewer, or 'auto'."
+        )
+    return int(options.levels)
+
+
+def deciding_channels(options: FocusStackOptions, channels: int) -> list[int]:
+    """Return the channels whose focus decides.
+
+    Raises
+    ------
+    InputError
+        If the reference channel does not exist.
+    """
+    if options.reference_channel == "all":
+        return list(range(channels))
+    if int(options.reference_channel) >= channels:
+        raise InputError(
+            f"reference_channel must be 'all' or a number from 0 to {channels - 1} for this stack, "
+            f"got {options.reference_channel}."
+        )
+    return [int(options.reference_channel)]
+
+
+def _chosen_noise(noise: NoiseModel, options: FocusStackOptions, channels: int) -> NoiseModel:
+    if len(noise.gain) != channels:
+        raise InputError(f"the noise model must have one entry for each of {channels} channels, got {len(noise.gain)}.")
+    if options.noise == AUTO:
+        return noise
+    gain, offset = options.noise
+    return NoiseModel((float(gain),) * channels, (float(offset),) * channels, noise.low, noise.high)
