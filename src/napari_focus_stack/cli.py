@@ -1,0 +1,248 @@
+"""The command line: parse, import late, call, print.
+
+Exit status: 0 done, 1 bad input (one sentence on stderr), 2 bad usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from . import terminal
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from .io import StackSource
+    from .options import OptionSpec
+    from .stacker import FocusStackResult
+
+DONE, BAD_INPUT, INTERRUPTED = 0, 1, 130
+DEMO_FOLDER = Path("focus-stack-demo")
+DEMO_SCENE = "beads"
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT...",
+        help="A folder, files or globs of slices (sorted by number), an (OME-)TIFF or ImageJ stack, or an OME-Zarr.",
+        show_default=False,
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")]
+
+
+def fuse(
+    inputs: Inputs,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Fused image: .tif, .png or .jpg.", show_default=False)
+    ],
+    index: Annotated[Path | None, typer.Option(help="Focus-index map: .tif or .png.", show_default=False)] = None,
+    height: Annotated[Path | None, typer.Option(help="Height map in slices: .tif.", show_default=False)] = None,
+    confidence: Annotated[Path | None, typer.Option(help="Confidence of heights: .tif.", show_default=False)] = None,
+    report: Annotated[Path | None, typer.Option(help="Sharpness report: .json or .csv.", show_default=False)] = None,
+    quiet: Quiet = False,
+    **given: str | bool | None,
+) -> None:
+    """Fuse a z-stack into one image that is sharp everywhere."""
+    from .io import check_outputs, read_stack
+    from .options import OPTION_SPECS, FocusStackOptions
+
+    chosen = {name: _value(OPTION_SPECS[name], text) for name, text in given.items() if text is not None}
+    options = FocusStackOptions.of(None, **chosen)
+    named = {"image": output, "index": index, "height": height, "confidence": confidence, "report": report}
+    with read_stack(inputs) as stack:
+        outputs = check_outputs({name: path for name, path in named.items() if path is not None}, stack)
+        _fuse_and_write(stack, options, outputs, quiet)
+
+
+def measure(
+    inputs: Inputs,
+    measure: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Sharpness measure, as --sharpness-measure of fuse. [default: focus]",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Print the sharpness of every slice."""
+    from .io import measure_stack, read_stack
+    from .options import FocusStackOptions
+
+    chosen = {} if measure is None else {"sharpness_measure": measure}
+    name = FocusStackOptions.of(None, **chosen).sharpness_measure
+    with read_stack(inputs, min_slices=1) as stack:
+        with terminal.progress_bar("Measuring", quiet=as_json) as progress:
+            values = measure_stack(stack, name, progress)
+        terminal.print_measures(stack.names, name, values, as_json)
+
+
+def demo(
+    headless: Annotated[bool, typer.Option("--headless", help="Write the files only; do not open napari.")] = False,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.")] = DEMO_FOLDER,
+    quiet: Quiet = False,
+) -> None:
+    """Fuse a sample stack, write the results, and show them in napari."""
+    from .demo import demo_stack, show_demo
+    from .io import check_outputs
+    from .options import FocusStackOptions
+
+    if not output.exists() and output.parent.is_dir():
+        output.mkdir()
+    names = {"image": "fused.tif", "index": "index.tif", "height": "height.tif", "report": "report.json"}
+    stack = demo_stack(DEMO_SCENE)
+    outputs = check_outputs({name: output / file for name, file in names.items()}, stack)
+    result = _fuse_and_write(stack, FocusStackOptions(), outputs, quiet)
+    if not headless:
+        typer.echo(show_demo(stack, result))
+
+
+def _fuse_and_write(stack: StackSource, options: Any, outputs: Mapping[str, Path], quiet: bool) -> FocusStackResult:
+    from .io import fuse_stack, write_results
+
+    start = time.perf_counter()
+    with terminal.progress_bar("Fusing", quiet) as progress:
+        result = fuse_stack(stack, stack.rgb, options, progress)
+        seconds = time.perf_counter() - start
+        write_results(outputs, result, stack=stack, seconds=seconds)
+    for warning in dict.fromkeys(result.warnings):
+        terminal.say(f"warning: {warning}")
+    if not quiet:
+        terminal.print_summary(stack.names, result, outputs, seconds)
+    return result
+
+
+def _value(spec: OptionSpec, text: str | bool) -> Any:
+    """Turn a flag's text into what `FocusStackOptions` judges; text that is no number is left for it to refuse."""
+    if isinstance(text, bool) or spec.kind == "choice" or text in ("auto", "all"):
+        return text
+    if spec.kind == "noise":
+        return tuple(_number(part) for part in text.split(","))
+    return _number(text)
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def _flag(spec: OptionSpec) -> inspect.Parameter:
+    """Return the command's parameter for one option; values are text, judged with all others later."""
+    dashed = "--" + spec.name.replace("_", "-")
+    switch = spec.kind == "switch"
+    names = f"{dashed}/--no-{dashed[2:]}" if switch else dashed
+    kind: Any = (bool if switch else str) | None
+    metavar = None if switch else _metavar(spec)
+    choices = f" One of {', '.join(spec.choices)}." if spec.choices else ""
+    text = f"{spec.help}{choices} [default: {_default_text(spec)}]"
+    option = typer.Option(names, help=text, metavar=metavar, show_default=False)
+    return inspect.Parameter(
+        spec.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
+    )
+
+
+def _metavar(spec: OptionSpec) -> str:
+    if spec.kind == "choice":
+        return "NAME"
+    if spec.kind == "noise":
+        return "auto|GAIN,OFFSET"
+    number = f"{spec.low:g}..{spec.high:g}" if spec.low is not None and spec.high is not None else "N"
+    return "|".join([*(["auto"] if spec.auto else []), *(["all"] if spec.kind == "channel" else []), number])
+
+
+def _default_text(spec: OptionSpec) -> str:
+    if spec.kind == "switch":
+        return "on" if spec.default else "off"
+    return f"{spec.default:g}" if isinstance(spec.default, float) else str(spec.default)
+
+
+def _command(function: Callable[..., None], specs: Mapping[str, OptionSpec]) -> Callable[..., None]:
+    """Give a command's function one flag for each option in place of its **keywords, and our exit statuses."""
+
+    @functools.wraps(function)
+    def run(**arguments: Any) -> None:
+        with _exit_status():
+            function(**arguments)
+
+    own = inspect.signature(function, eval_str=True).parameters.values()
+    parameters = [p for p in own if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    if len(parameters) < len(own):
+        parameters += [_flag(spec) for spec in specs.values()]
+    signature = inspect.Signature(parameters)
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from . import __version__
+
+        typer.echo(f"napari-focus-stack {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Focus stacking: one image sharp everywhere, and the height of the specimen at every pixel."""
+
+
+def build_app(specs: Mapping[str, OptionSpec]) -> typer.Typer:
+    """Return the command line with one flag of `fuse` for each of `specs`."""
+    # Plain help: rich's boxes cut long flags short in 80 columns, and take time to load.
+    app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.callback()(_root)
+    for function in (fuse, measure, demo):
+        app.command()(_command(function, specs))
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line with these arguments, or the process's own; ends with SystemExit."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # its complaints come again as our one sentence
+    try:
+        with _exit_status():
+            specs: Mapping[str, OptionSpec] = {}
+            if "fuse" in arguments:  # the list of commands need not wait for Numba
+                from .options import OPTION_SPECS
+
+                specs = OPTION_SPECS
+            build_app(specs)(arguments, prog_name="napari-focus-stack")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    raise SystemExit(DONE)
+
+
+@contextlib.contextmanager
+def _exit_status() -> Iterator[None]:
+    """Turn bad input and interruption into one line on stderr and an exit status."""
+    try:
+        yield
+    except InputError as error:
+        terminal.say(str(error))
+        raise SystemExit(BAD_INPUT) from None
+    except MemoryError:
+        terminal.say("there is not enough memory for slices of this size; close other programs or crop the stack.")
+        raise SystemExit(BAD_INPUT) from None
+    except KeyboardInterrupt:
+        terminal.say("interrupted; no partial files are left.")
+        raise SystemExit(INTERRUPTED) from None

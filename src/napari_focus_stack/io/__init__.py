@@ -1,0 +1,25 @@
+"""Read stacks lazily from files, with their pixel sizes; write images and reports."""
+
+from .files import IMAGE_ENDINGS, natural_key
+from .fusing import check_outputs, fuse_stack, measure_stack, write_results
+from .reading import read_stack
+from .report import plain, write_report
+from .source import PixelSize, StackSource
+from .writing import check_output, staged_outputs, write_image
+
+__all__ = [
+    "IMAGE_ENDINGS",
+    "PixelSize",
+    "StackSource",
+    "check_output",
+    "check_outputs",
+    "fuse_stack",
+    "measure_stack",
+    "natural_key",
+    "plain",
+    "read_stack",
+    "staged_outputs",
+    "write_image",
+    "write_report",
+    "write_results",
+]

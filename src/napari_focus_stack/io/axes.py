@@ -1,0 +1,82 @@
+"""Which axis of a file is z, which is the channel; the same rule for TIFF and Zarr."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class AxisPlan:
+    """Positions of the axes that count; every other axis has length 1.
+
+    Attributes
+    ----------
+    z, last : int or None
+        The slice axis, and the colour or channel axis.
+    colour : bool
+        Whether `last` is samples of one picture rather than channels.
+    """
+
+    z: int | None
+    y: int
+    x: int
+    last: int | None
+    colour: bool
+
+    def slice_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Return (y, x) or (y, x, c)."""
+        return tuple(shape[axis] for axis in (self.y, self.x, self.last) if axis is not None)
+
+    def index(self, k: int, ndim: int) -> tuple[slice, ...]:
+        """Return the index of slice `k`, all axes kept."""
+        return tuple(slice(k, k + 1) if axis == self.z else slice(None) for axis in range(ndim))
+
+    def ordered(self, block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return one slice with all its axes as (y, x[, c])."""
+        kept = [axis for axis in (self.y, self.x, self.last) if axis is not None]
+        rest = [axis for axis in range(block.ndim) if axis not in kept]
+        return block.transpose(kept + rest).reshape([block.shape[axis] for axis in kept])
+
+
+def plan_axes(axes: str, shape: Sequence[int], name: str) -> AxisPlan:
+    """Find z and the channels among named axes (T C Z Y X S and others).
+
+    Any single axis longer than 1 beside Y, X, channels and samples is taken for
+    z, since many programs write z-stacks as time or leave the name out; so are
+    channels when nothing else is left.
+
+    Raises
+    ------
+    InputError
+        If several axes could be z, or channels and colour come together.
+
+    Examples
+    --------
+    >>> plan_axes("TCYX", (1, 3, 4, 5), "a.tif").z
+    1
+    >>> plan_axes("TZYX", (2, 3, 4, 5), "a.tif")
+    Traceback (most recent call last):
+        ...
+    napari_focus_stack.errors.InputError: a.tif has the axes T (2), Z (3) beside y and x, \
+but one z axis, with or without channels, is expected; save each stack as a file of its own.
+    """
+    long = {axis: place for place, axis in enumerate(axes) if shape[place] > 1 and axis not in "YX"}
+    colour, channel = long.pop("S", None), long.pop("C", None)
+    if not long and channel is not None:
+        long, channel = {"C": channel}, None
+    if len(long) > 1 or (colour is not None and channel is not None):
+        named = ", ".join(f"{axis} ({shape[place]})" for place, axis in enumerate(axes) if axis not in "YX")
+        raise InputError(
+            f"{name} has the axes {named} beside y and x, but one z axis, with or without channels, "
+            f"is expected; save each stack as a file of its own."
+        )
+    if "Y" not in axes or "X" not in axes:
+        raise InputError(f"{name} has the axes {axes}, but y and x are expected; save it as an image stack.")
+    last = colour if colour is not None else channel
+    return AxisPlan(next(iter(long.values()), None), axes.index("Y"), axes.index("X"), last, colour is not None)

@@ -1,0 +1,66 @@
+"""Which files a folder, a glob or a list of names stands for, in the order of their numbers."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ..errors import InputError
+
+IMAGE_ENDINGS = frozenset({".tif", ".tiff", ".btf", ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp"})
+IMAGE_KINDS = "TIFF, PNG, JPEG, BMP or WebP"
+
+
+def natural_key(path: Path) -> tuple[tuple[str | int, ...], str]:
+    """Sort key that reads digits as numbers: z1, z2, z10.
+
+    Examples
+    --------
+    >>> [p.name for p in sorted(map(Path, ["z10.png", "z2.png", "Z1.png"]), key=natural_key)]
+    ['Z1.png', 'z2.png', 'z10.png']
+    """
+    # re.split alternates text, digits, text, ...: numbers only ever meet numbers.
+    parts = re.split(r"(\d+)", str(path).casefold())
+    return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), str(path)
+
+
+def find_image_files(inputs: Sequence[str | Path]) -> list[Path]:
+    """Return the image files named by folders, files and globs, each once, sorted by number.
+
+    Hidden files and files without an image's ending are passed over in folders
+    and globs; a file named outright is always taken.
+
+    Raises
+    ------
+    InputError
+        If a path does not exist, or a folder or glob holds no image.
+    """
+    found: dict[Path, Path] = {}
+    for entry in inputs:
+        for path in _expanded(entry):
+            found.setdefault(path.resolve(), path)
+    if not found:
+        raise InputError("no input was given; name a folder, files or a TIFF stack.")
+    return sorted(found.values(), key=natural_key)
+
+
+def _expanded(entry: str | Path) -> list[Path]:
+    path = Path(entry).expanduser()
+    if path.is_dir():
+        return _images_among(path.iterdir(), f"the folder {path}")
+    if path.exists():
+        return [path]
+    if glob.has_magic(str(entry)):
+        return _images_among(map(Path, glob.glob(str(path), recursive=True)), f"what matches {entry}")  # noqa: PTH207
+    raise InputError(f"no file or folder is called {entry}; check the path.")
+
+
+def _images_among(paths: Iterable[Path], place: str) -> list[Path]:
+    seen = sorted(path for path in paths if not path.name.startswith(".") and path.is_file())
+    images = [path for path in seen if path.suffix.lower() in IMAGE_ENDINGS]
+    if images:
+        return images
+    got = f"{len(seen)} other file{'s' * (len(seen) > 1)} such as {seen[0].name}" if seen else "nothing"
+    raise InputError(f"expected {IMAGE_KINDS} images in {place}, got {got}; name the folder that holds the slices.")

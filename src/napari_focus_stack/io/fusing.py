@@ -1,0 +1,130 @@
+"""From files to files: fuse a stack and write what was asked for, or measure its slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .report import write_report
+from .source import PixelSize, StackSource
+from .writing import check_output, staged_outputs, write_image
+
+if TYPE_CHECKING:
+    from ..options import FocusStackOptions
+    from ..stacker import FocusStackResult
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class MapKind:
+    """What is known of one kind of result before the run: its dtype (None: the stack's) and meaning."""
+
+    dtype: str | None
+    description: str
+
+
+# Field of the result, and what is written for it.
+RESULT_IMAGES = {
+    "image": MapKind(None, "All-in-focus image"),
+    "index": MapKind("uint16", "Focus-index map: the sharpest slice at each pixel, counted from 0"),
+    "height": MapKind("float32", "Height map: focus position in slices, counted from 0"),
+    "confidence": MapKind("float32", "Confidence of the height map, from 0 to 1"),
+}
+
+
+def check_outputs(wanted: Mapping[str, Path], stack: StackSource) -> dict[str, Path]:
+    """Refuse outputs that cannot be written, before the run.
+
+    Parameters
+    ----------
+    wanted : mapping of str to Path
+        Keys are those of `RESULT_IMAGES`, and "report".
+    stack : StackSource
+
+    Returns
+    -------
+    dict of str to Path
+
+    Raises
+    ------
+    InputError
+        As `check_output` does.
+    """
+    checked: dict[str, Path] = {}
+    for name, path in wanted.items():
+        kind = RESULT_IMAGES.get(name)
+        dtype = (kind.dtype or stack.dtype) if kind else None
+        channels = stack.shape[3] if name == "image" and stack.ndim == 4 else 1
+        checked[name] = check_output(path, dtype, channels=channels, inputs=stack.files, others=tuple(checked.values()))
+    return checked
+
+
+def fuse_stack(stack: Any, rgb: bool, options: FocusStackOptions, progress: Report | None = None) -> FocusStackResult:
+    """Run the pipeline to its end; an exception, Ctrl-C included, closes it properly."""
+    from ..pipeline import focus_stack_steps, run_to_end
+
+    return run_to_end(focus_stack_steps(stack, rgb, options=options), progress)
+
+
+def write_results(
+    outputs: Mapping[str, Path],
+    result: FocusStackResult,
+    *,
+    stack: StackSource,
+    seconds: float,
+) -> None:
+    """Write the results asked for: all of them, or none if one fails."""
+    with staged_outputs(list(outputs.values())) as staged:
+        for name, path in outputs.items():
+            if name == "report":
+                write_report(
+                    staged[path],
+                    names=stack.names,
+                    sharpness=result.sharpness.as_dict(),
+                    pixel_size=stack.pixel_size,
+                    options=result.options,
+                    noise=result.noise,
+                    warnings=result.warnings,
+                    seconds=round(seconds, 3),
+                    files={key: str(file) for key, file in outputs.items() if key != "report"},
+                )
+                continue
+            write_image(
+                staged[path],
+                getattr(result, name),
+                rgb=stack.rgb and name == "image",
+                pixel_size=stack.pixel_size,
+                description=_description(name, stack.pixel_size),
+            )
+
+
+def _description(name: str, pixel_size: PixelSize) -> str:
+    text = RESULT_IMAGES[name].description
+    if name in ("index", "height") and pixel_size.z_um is not None:
+        return f"{text}; one slice is {pixel_size.z_um:g} \u00b5m"
+    return text
+
+
+def measure_stack(stack: StackSource, measure: str, progress: Report | None = None) -> list[float]:
+    """Return the sharpness of every slice, one noise model serving them all.
+
+    Raises
+    ------
+    InputError
+        If the measure is unknown or a slice cannot be read.
+    """
+    from ..pipeline import stack_noise
+    from ..sharpness import sharpness
+    from ..slices import Slices
+
+    slices = Slices(stack, stack.rgb, fewest=1)
+    noise = stack_noise(slices)
+    values = []
+    for k in range(len(stack)):
+        values.append(sharpness(slices[k], measure, rgb=stack.rgb, noise=noise))
+        if progress:
+            progress(k + 1, len(stack))
+    return values

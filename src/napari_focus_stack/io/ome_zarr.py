@@ -1,0 +1,88 @@
+"""One OME-Zarr image, or one Zarr array, as a lazy stack: full resolution, slice by slice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .axes import plan_axes
+from .source import PixelSize, StackSource, decoded, um_per_unit
+
+MARKERS = ("zarr.json", ".zarray", ".zgroup")
+
+
+def is_zarr(path: Path) -> bool:
+    """Tell whether a folder is a Zarr array or group."""
+    return path.is_dir() and any((path / marker).is_file() for marker in MARKERS)
+
+
+def open_zarr(path: Path) -> StackSource:
+    """Open a Zarr folder with one 3-D stack, with or without channels.
+
+    Raises
+    ------
+    InputError
+        If it is no image, or its axes do not make one z-stack.
+    """
+    import zarr
+
+    node = decoded(str(path), lambda: zarr.open(str(path), mode="r"))
+    if isinstance(node, zarr.Array):
+        axes, sizes = _plain_axes(path, node.shape), PixelSize()
+        array: Any = node
+    else:
+        image = _multiscale(path, dict(node.attrs))
+        array = decoded(str(path), lambda: node[image["datasets"][0]["path"]])
+        axes, sizes = decoded(str(path), lambda: _axes_and_pixel_size(image, array.shape))
+    plan = plan_axes(axes, array.shape, str(path))
+    count = 1 if plan.z is None else array.shape[plan.z]
+    slice_shape = plan.slice_shape(array.shape)
+    return StackSource(
+        lambda k: plan.ordered(np.asarray(array[plan.index(k, array.ndim)])),
+        [f"{path} slice {k}" for k in range(count)],
+        slice_shape,
+        array.dtype,
+        rgb=plan.colour,
+        pixel_size=sizes,
+        files=[path],
+    )
+
+
+def _plain_axes(path: Path, shape: tuple[int, ...]) -> str:
+    if len(shape) == 3:
+        return "ZYX"
+    if len(shape) == 4 and shape[-1] in (3, 4):
+        return "ZYXS"
+    raise InputError(f"{path} should be a Zarr array (z, y, x) or (z, y, x, colour), got shape {shape}; name its part.")
+
+
+def _multiscale(path: Path, attributes: Mapping[str, Any]) -> Any:
+    ome = attributes.get("ome", attributes)
+    images = ome.get("multiscales") or []
+    if len(images) != 1:
+        raise InputError(
+            f"{path} should be a Zarr folder with one OME-Zarr image, got {len(images)}; "
+            f"name the folder of one image inside it."
+        )
+    return images[0]
+
+
+def _axes_and_pixel_size(image: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[str, PixelSize]:
+    named = image.get("axes") or "tczyx"[-len(shape) :]  # before version 0.3 the five axes were fixed
+    axes = [{"name": axis} if isinstance(axis, str) else axis for axis in named]
+    scale = [1.0] * len(axes)
+    for holder in (image["datasets"][0], image):
+        for step in holder.get("coordinateTransformations", ()):
+            if step.get("type") == "scale":
+                scale = [a * b for a, b in zip(scale, step["scale"], strict=True)]
+    um = {
+        axis["name"].lower(): per_unit * step
+        for axis, step in zip(axes, scale, strict=True)
+        if (per_unit := um_per_unit(axis.get("unit") or "")) is not None
+    }
+    letters = "".join(axis["name"][0].upper() for axis in axes)
+    return letters, PixelSize(um.get("z"), um.get("y"), um.get("x"))

@@ -1,0 +1,127 @@
+"""Open whatever the user named as one lazy z-stack, and check all headers before a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .files import find_image_files
+from .ome_zarr import is_zarr, open_zarr
+from .photos import SliceFile, is_tiff, open_photo
+from .source import StackSource
+from .tiff import open_tiff
+
+
+def read_stack(inputs: Sequence[str | Path] | str | Path, *, min_slices: int = 2) -> StackSource:
+    """Open a z-stack; no pixels are decoded yet.
+
+    Parameters
+    ----------
+    inputs : path or sequence of paths
+        A folder, files or globs of slices, sorted by the numbers in their names;
+        or one TIFF, OME-TIFF or ImageJ stack; or one OME-Zarr folder.
+    min_slices : int
+        The fewest slices accepted.
+
+    Returns
+    -------
+    StackSource
+        Shape (z, y, x) or (z, y, x, c); `stack[k]` decodes slice `k`.
+
+    Raises
+    ------
+    InputError
+        If a path is missing, a file is no image, or slices differ in size,
+        colour or dtype.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for number in (1, 2, 10):
+    ...         Image.new("L", (4, 3), number).save(f"{folder}/z{number}.png")
+    ...     with read_stack(folder) as stack:
+    ...         print(stack.shape, [int(image[0, 0]) for image in stack])
+    (3, 3, 4) [1, 2, 10]
+    """
+    entries = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
+    stack = _opened(entries)
+    try:
+        _check_kind(stack, min_slices)
+    except InputError:
+        stack.close()
+        raise
+    return stack
+
+
+def _opened(entries: Sequence[str | Path]) -> StackSource:
+    zarrs = [Path(entry) for entry in entries if is_zarr(Path(entry))]
+    if zarrs and len(entries) > 1:
+        raise InputError(f"{zarrs[0]} is a whole stack, but came with {len(entries) - 1} more inputs; name it alone.")
+    if zarrs:
+        return open_zarr(zarrs[0])
+    files = find_image_files(entries)
+    if len(files) == 1 and is_tiff(files[0]):
+        return open_tiff(files[0])
+    return _stack_of([_slice_header(path) for path in files])
+
+
+def _slice_header(path: Path) -> SliceFile:
+    if not is_tiff(path):
+        return open_photo(path)
+    with open_tiff(path, alone=False) as source:
+        if len(source) > 1:
+            raise InputError(
+                f"{path} holds {len(source)} pages, but one slice a file is expected when several files are named; "
+                f"name it alone if it is the stack."
+            )
+
+    def read() -> np.ndarray[Any, Any]:
+        with open_tiff(path, alone=False) as again:
+            return again[0]
+
+    return SliceFile(path, source.shape[1:], source.dtype, source.rgb, read, source.pixel_size)
+
+
+def _stack_of(slices: Sequence[SliceFile]) -> StackSource:
+    first = slices[0]
+    for other in slices[1:]:
+        for what, expected, got in zip(("size", "colour", "dtype"), _looks(first), _looks(other), strict=True):
+            if expected != got:
+                raise InputError(
+                    f"all slices must have one {what}: {first.path.name} is {expected}, but {other.path.name} is "
+                    f"{got}; convert it or leave it out."
+                )
+    return StackSource(
+        lambda k: slices[k].read(),
+        [str(one.path) for one in slices],
+        first.shape,
+        first.dtype,
+        rgb=first.rgb,
+        pixel_size=first.pixel_size,
+        files=[one.path for one in slices],
+    )
+
+
+def _looks(one: SliceFile) -> tuple[str, str, str]:
+    channels = one.shape[2] if len(one.shape) > 2 else 1
+    colour = {(1, False): "gray", (3, True): "RGB", (4, True): "RGBA"}.get((channels, one.rgb), f"{channels} channels")
+    return f"{one.shape[0]} x {one.shape[1]} pixels (y x x)", colour, str(one.dtype)
+
+
+def _check_kind(stack: StackSource, min_slices: int) -> None:
+    if len(stack) < min_slices:
+        raise InputError(
+            f"focus stacking needs at least {min_slices} slices, got {len(stack)} ({stack.names[0]}); "
+            f"name a folder, several files or a TIFF stack."
+        )
+    if stack.dtype.kind not in "uif":
+        raise InputError(
+            f"expected pixels that are real numbers, got {stack.dtype} in {stack.names[0]}; "
+            f"convert them to 8 or 16 bits or to float."
+        )

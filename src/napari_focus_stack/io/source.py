@@ -1,0 +1,181 @@
+"""A stack whose slices are decoded one at a time, when they are asked for."""
+
+from __future__ import annotations
+
+import operator
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..errors import InputError
+
+Decoded = TypeVar("Decoded")
+
+UM_PER_UNIT = {
+    "pm": 1e-6,
+    "nm": 1e-3,
+    "nanometer": 1e-3,
+    "um": 1.0,
+    "micron": 1.0,
+    "microns": 1.0,
+    "micrometer": 1.0,
+    "micrometre": 1.0,
+    "mm": 1e3,
+    "millimeter": 1e3,
+    "cm": 1e4,
+    "centimeter": 1e4,
+    "m": 1e6,
+    "meter": 1e6,
+    "inch": 25400.0,
+    "in": 25400.0,
+}
+
+
+def um_per_unit(unit: str) -> float | None:
+    r"""Return micrometres in a unit of length as files spell it; None where it is no length.
+
+    Examples
+    --------
+    >>> um_per_unit("\\u00B5m"), um_per_unit("mm"), um_per_unit("pixel")
+    (1.0, 1000.0, None)
+    """
+    plain = unit.strip().lower().replace("\\u00b5", "u").replace("\u00b5", "u").replace("\u03bc", "u")
+    return UM_PER_UNIT.get(plain)
+
+
+@dataclass(frozen=True)
+class PixelSize:
+    """Distance between neighbouring pixels, in micrometres; None where a file does not say."""
+
+    z_um: float | None = None
+    y_um: float | None = None
+    x_um: float | None = None
+
+    def __post_init__(self) -> None:
+        for axis in ("z_um", "y_um", "x_um"):
+            size = getattr(self, axis)
+            if size is not None and not 0 < size < float("inf"):
+                object.__setattr__(self, axis, None)
+
+
+class StackSource:
+    """A z-stack in files: shape and dtype at once, pixels one slice at a time.
+
+    Nothing decoded is kept. Indexing is locked, so one thread may read while
+    another one asks for `shape`. Use it as a context manager, or `close` it.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (z, y, x), or (z, y, x, c).
+    dtype : numpy.dtype
+        In the machine's byte order.
+    rgb : bool
+        Whether the last axis is colour (red, green, blue, perhaps alpha).
+    pixel_size : PixelSize
+    names : tuple of str
+        One for each slice, for messages.
+    files : tuple of Path
+        The files read.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[int], np.ndarray[Any, Any]],
+        names: Sequence[str],
+        slice_shape: Sequence[int],
+        dtype: np.dtype[Any],
+        *,
+        rgb: bool,
+        files: Sequence[Path],
+        pixel_size: PixelSize | None = None,
+        close: Callable[[], object] | None = None,
+    ) -> None:
+        self.names = tuple(names)
+        self.shape = (len(self.names), *(int(n) for n in slice_shape))
+        self.dtype = np.dtype(dtype).newbyteorder("=")
+        self.rgb = rgb
+        self.files = tuple(files)
+        self.pixel_size = pixel_size or PixelSize()
+        self._fetch = fetch
+        self._lock = threading.Lock()
+        self._close = weakref.finalize(self, close) if close else None
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        """Return the number of slices."""
+        return self.shape[0]
+
+    def __getitem__(self, k: int) -> np.ndarray[Any, Any]:
+        """Decode slice `k`.
+
+        Returns
+        -------
+        array, shape (y, x) or (y, x, c)
+            In C order; it may be read-only.
+
+        Raises
+        ------
+        InputError
+            If the file's pixels are damaged, or changed since the stack was opened.
+        """
+        k = operator.index(k)
+        if not -len(self) <= k < len(self):
+            raise IndexError(f"slice {k} of {len(self)}")
+        k %= len(self)
+        with self._lock:
+            pixels = np.ascontiguousarray(decoded(self.names[k], lambda: self._fetch(k)), dtype=self.dtype)
+        if pixels.shape != self.shape[1:]:
+            raise InputError(
+                f"{self.names[k]} should hold pixels of shape {self.shape[1:]} as its header says, "
+                f"got {pixels.shape}; save it again."
+            )
+        return pixels
+
+    def __iter__(self) -> Iterator[np.ndarray[Any, Any]]:
+        """Decode slice after slice."""
+        return (self[k] for k in range(len(self)))
+
+    def close(self) -> None:
+        """Close the files."""
+        if self._close:
+            self._close()
+
+    def __enter__(self) -> StackSource:
+        """Return the stack itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the files."""
+        self.close()
+
+
+def decoded(name: str, decode: Callable[[], Decoded]) -> Decoded:
+    """Call a decoder; whatever it raises becomes an InputError that names the file."""
+    try:
+        return decode()
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # decoders raise some twenty kinds for damaged data
+        if "imagecodecs" in str(error):
+            raise InputError(
+                f"{name} is compressed in a way that needs another package; install it with: pip install imagecodecs"
+            ) from error
+        if isinstance(error, OSError) and error.strerror:
+            raise InputError(f"{name} cannot be read: {error.strerror.lower()}.") from error
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise InputError(
+            f"{name} is damaged or cut short ({reason}); copy or save it again, or leave it out."
+        ) from error

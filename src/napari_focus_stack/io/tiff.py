@@ -1,0 +1,184 @@
+"""TIFF, OME-TIFF and ImageJ files as lazy stacks, whatever their compression, tiles and axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError
+from .axes import AxisPlan, plan_axes
+from .photos import ORIENTATION, turned
+from .source import StackSource, decoded
+from .tiff_metadata import check_complete, pixel_size_of
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPageSeries
+
+RGB, PALETTE, YCBCR, MIN_IS_WHITE = 2, 3, 6, 0
+BOMB_BYTES, BOMB_RATIO = 2**30, 2000
+
+
+def open_tiff(path: Path, *, alone: bool = True) -> StackSource:
+    """Open a TIFF file; a single picture is a stack of one slice.
+
+    Parameters
+    ----------
+    path : Path
+    alone : bool
+        Whether the file speaks for a whole stack: then the other files its
+        OME-XML names belong to it. Otherwise only its own pages count.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or its axes do not make one z-stack.
+    """
+    from tifffile import TiffFile
+
+    check_complete(path)
+    tif = decoded(str(path), lambda: TiffFile(path) if alone else TiffFile(path, is_ome=False))
+    try:
+        return decoded(str(path), lambda: _source(path, tif))
+    except BaseException:
+        tif.close()
+        raise
+
+
+def _source(path: Path, tif: TiffFile) -> StackSource:
+    series = _one_series(path, tif)
+    shape, axes = series.get_shape(squeeze=False), series.get_axes(squeeze=False)
+    plan = plan_axes(axes, shape, str(path))
+    page = series.keyframe
+    _check_sizes(path, tif, series, plan.slice_shape(shape))
+    pages, split = _page_grid(path, series, shape)
+    finish, extra, dtype = _finisher(tif, page, plan)
+    slice_shape = (*plan.slice_shape(shape), *extra)
+    orientation = int(page.tags.valueof(ORIENTATION, default=1)) if series.kind == "generic" else 1
+    if plan.colour and slice_shape[-1] == 2:
+        slice_shape = slice_shape[:-1]
+    if orientation > 4:
+        slice_shape = (slice_shape[1], slice_shape[0], *slice_shape[2:])
+    count = 1 if plan.z is None else shape[plan.z]
+    fetch_block = _block_fetcher(path, tif, series, pages, split, plan)
+
+    def fetch(k: int) -> np.ndarray[Any, Any]:
+        return turned(finish(plan.ordered(fetch_block(k))), orientation)
+
+    return StackSource(
+        fetch,
+        [str(path) if count == 1 else f"{path} slice {k}" for k in range(count)],
+        slice_shape,
+        dtype,
+        rgb=bool(extra) or (plan.colour and slice_shape[2:] in ((3,), (4,)) and page.photometric in (RGB, YCBCR)),
+        pixel_size=pixel_size_of(tif),
+        files=_files(path, series),
+        close=tif.close,
+    )
+
+
+def _one_series(path: Path, tif: TiffFile) -> TiffPageSeries:
+    """Return the stack among a file's series; previews and labels beside it do not matter."""
+    if not tif.series:
+        raise InputError(f"{path} holds no image; name another file.")
+    first, *others = (series for series in tif.series if not series.keyframe.is_reduced)
+    for other in others:
+        if len(first) == 1 and len(other) == 1:
+            raise InputError(
+                f"the pages of {path} should have one size and type, got {_form(first)} and {_form(other)}; "
+                f"make them equal or save the slices apart."
+            )
+        if len(other) > 1:
+            raise InputError(f"{path} holds {1 + len(others)} image stacks, but one is expected; save each apart.")
+    return first
+
+
+def _form(series: TiffPageSeries) -> str:
+    return f"{' x '.join(map(str, series.keyframe.shape))} {series.dtype}"
+
+
+def _files(path: Path, series: TiffPageSeries) -> list[Path]:
+    return sorted({path} | {Path(page.parent.filehandle.path) for page in series.pages if page is not None})
+
+
+def _check_sizes(path: Path, tif: TiffFile, series: TiffPageSeries, slice_shape: tuple[int, ...]) -> None:
+    """Refuse pixels that end behind the file, and pictures that no file of this size can hold."""
+    available = path.stat().st_size
+    if series.kind == "generic" and tif.imagej_metadata:
+        # tifffile falls back to the pages it finds when the run of slices behind the only page is incomplete.
+        expected, got = int(tif.imagej_metadata.get("images", 1)), series.size // series.keyframe.size
+        if got < expected:
+            raise InputError(f"{path} is cut short: expected {expected} slices, got {got}; copy or save it again.")
+    if series.dataoffset is not None and not series.is_multifile:
+        end = series.dataoffset + series.nbytes
+    else:
+        pages = [page for page in series.pages if page is not None and not series.is_multifile]
+        ends = [[a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=True)] for page in pages]
+        end = max((max(page_ends) for page_ends in ends if page_ends), default=0)
+    if end > available:
+        raise InputError(f"{path} is cut short: expected at least {end} bytes, got {available}; copy it again.")
+    nbytes = int(np.prod(slice_shape, dtype=np.int64)) * series.dtype.itemsize
+    if nbytes > BOMB_BYTES and nbytes > BOMB_RATIO * available:
+        raise InputError(
+            f"{path} claims slices of {nbytes / 2**30:.1f} GiB in a file of {available} bytes; "
+            f"it is damaged or a trap, leave it out."
+        )
+
+
+def _page_grid(path: Path, series: TiffPageSeries, shape: tuple[int, ...]) -> tuple[np.ndarray[Any, Any], int]:
+    """Return page numbers over the axes in front, and how many axes that are."""
+    numbers = np.arange(len(series.pages))
+    for split in range(len(shape) - 1):
+        if int(np.prod(shape[:split])) == len(numbers) and series.keyframe.size == int(np.prod(shape[split:])):
+            return numbers.reshape(shape[:split]), split
+    if series.dataoffset is None:
+        raise InputError(f"{path} lacks some of the planes its header names; save it again.")
+    return numbers, 0
+
+
+def _block_fetcher(
+    path: Path, tif: TiffFile, series: TiffPageSeries, pages: np.ndarray[Any, Any], split: int, plan: AxisPlan
+) -> Callable[[int], np.ndarray[Any, Any]]:
+    """Return a function that reads one slice with all its axes in the file's order."""
+    shape = series.get_shape(squeeze=False)
+
+    def from_map(k: int) -> np.ndarray[Any, Any]:
+        dtype = series.dtype.newbyteorder(tif.byteorder)
+        volume = np.memmap(path, dtype, "r", offset=series.dataoffset, shape=shape)
+        return np.array(volume[plan.index(k, len(shape))])
+
+    def from_pages(k: int) -> np.ndarray[Any, Any]:
+        wanted = pages[plan.index(k, split)]
+        pixels = np.stack([_page_pixels(series.pages[int(number)], path) for number in wanted.flat])
+        block = pixels.reshape(*wanted.shape, *shape[split:])
+        inside = plan.z is not None and plan.z >= split
+        return block[plan.index(k, len(shape))] if inside else block
+
+    # ImageJ keeps big stacks as one page and a run of bytes: only a map reads one slice of it.
+    return from_map if series.dataoffset is not None and not series.is_multifile else from_pages
+
+
+def _page_pixels(page: Any, path: Path) -> np.ndarray[Any, Any]:
+    if page is None:
+        raise InputError(f"{path} lacks a plane that its OME header names; put the missing file beside it.")
+    if page.parent.filehandle.closed:
+        page.parent.filehandle.open()
+    return np.asarray(page.asarray())
+
+
+def _finisher(
+    tif: TiffFile, page: Any, plan: AxisPlan
+) -> tuple[Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]], tuple[int, ...], np.dtype[Any]]:
+    """Return what turns stored numbers into gray or colour, the axes it adds, and the dtype."""
+    if page.photometric == PALETTE and page.colormap is not None and not tif.is_imagej:
+        # In ImageJ's files the palette is only how to show the measured values.
+        table = (np.asarray(page.colormap).T >> 8).astype(np.uint8)
+        return (lambda pixels: table[pixels]), (3,), table.dtype
+    if page.photometric == MIN_IS_WHITE and page.dtype.kind == "u":
+        top = 2**page.bitspersample - 1
+        return (lambda pixels: (top - pixels).astype(page.dtype)), (), page.dtype
+    if plan.colour and page.samplesperpixel == 2:
+        return (lambda pixels: pixels[..., 0]), (), page.dtype  # gray beside alpha
+    return (lambda pixels: pixels), (), page.dtype

@@ -1,0 +1,83 @@
+"""What the command line shows: sentences and a progress bar on stderr, tables on stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .stacker import FocusStackResult
+
+
+def say(sentence: str) -> None:
+    """Print one line on stderr."""
+    print(f"napari-focus-stack: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def progress_bar(title: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """Show a bar on stderr while slices go by; it is gone at the end."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def print_summary(
+    names: tuple[str, ...], result: FocusStackResult, outputs: Mapping[str, Path], seconds: float
+) -> None:
+    """Print what a run gave and wrote."""
+    sharpness = result.sharpness
+    best = sharpness.best_source
+    rows = {
+        f"sharpness ({sharpness.measure}), mean of the slices": f"{sharpness.mean_of_sources:.4g}",
+        "best slice": f"{best} ({Path(names[best]).name}): {sharpness.per_slice[best]:.4g}",
+        "fused": f"{sharpness.fused:.4g}",
+        "gain": f"\u00d7{sharpness.gain:.3g}",
+        "time": f"{seconds:.1f} s for {len(names)} slices",
+    }
+    rows |= {name.replace("image", "fused image"): str(path) for name, path in outputs.items()}
+    _print_table([], [list(row) for row in rows.items()])
+
+
+def print_measures(names: tuple[str, ...], measure: str, values: list[float], as_json: bool) -> None:
+    """Print the sharpness of every slice, as a table or as JSON."""
+    best = max(range(len(values)), key=values.__getitem__)
+    if as_json:
+        import json
+
+        from .io import plain
+
+        slices = [{"slice": k, "name": n, "sharpness": v} for k, (n, v) in enumerate(zip(names, values, strict=True))]
+        mean = sum(values) / len(values)
+        print(json.dumps(plain({"measure": measure, "slices": slices, "mean": mean, "best_slice": best}), indent=2))
+        return
+    rows = [
+        [str(k), Path(name).name, f"{value:.5g}", "\u25c0 sharpest" if k == best else ""]
+        for k, (name, value) in enumerate(zip(names, values, strict=True))
+    ]
+    _print_table(["slice", "name", measure, ""], [*rows, ["", "mean", f"{sum(values) / len(values):.5g}", ""]])
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*header, box=box.SIMPLE_HEAD if header else None, show_header=bool(header))
+    for _ in range(0 if header else len(rows[0])):
+        table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console(highlight=False).print(table)

@@ -1,0 +1,393 @@
+"""The command line: what is written, what is told, and with which status it ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from napari_focus_stack.cli import main
+from napari_focus_stack.options import OPTION_SPECS
+
+
+def half_sharp_slices(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return three slices, sharp on the left, nowhere, and on the right, and the image sharp everywhere."""
+    texture = np.random.default_rng(seed).integers(0, 256, (64, 96)).astype(np.uint8)
+    blurred = gaussian_filter(texture, 4)
+    left = np.arange(96) < 48
+    slices = np.stack([np.where(left, texture, blurred), blurred, np.where(left, blurred, texture)])
+    return slices, texture
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Slices named so that text would sort them wrongly: z1, z2, z10."""
+    slices = tmp_path / "slices"
+    slices.mkdir()
+    for number, image in zip((1, 2, 10), half_sharp_slices()[0], strict=True):
+        Image.fromarray(image).save(slices / f"z{number}.png")
+    return slices
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run the command line in a folder of its own; return status, stdout and stderr."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        told = capsys.readouterr()
+        return end.value.code or 0, told.out, told.err
+
+    return run
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# ---- fuse
+
+
+def test_fuse_writes_what_was_asked_for(folder, run):
+    outputs = ("-o", "f.png", "--index", "i.png", "--height", "h.tif", "--confidence", "c.tif", "--report", "r.json")
+    status, out, err = run("fuse", folder, *outputs)
+    assert (status, err) == (0, "")
+    assert files_in(Path()) == ["c.tif", "f.png", "h.tif", "i.png", "r.json"]
+    texture = half_sharp_slices()[1]
+    fused = np.asarray(Image.open("f.png"))
+    far = np.abs(np.arange(96) - 47.5) > 12
+    assert np.abs(fused[:, far].astype(int) - texture[:, far]).mean() < 1
+    index = np.asarray(Image.open("i.png"))
+    assert index.dtype == np.uint16
+    assert np.median(index[:, :36]) == 0
+    assert np.median(index[:, 60:]) == 2, "z10 is the last slice"
+    assert tifffile.imread("h.tif").dtype == tifffile.imread("c.tif").dtype == np.float32
+    assert "×" in out
+    assert "f.png" in out
+
+
+def test_report_names_the_slices_in_order(folder, run):
+    for report in ("r.json", "r.csv"):
+        assert run("fuse", folder, "-o", "f.tif", "--report", report, "--sharpness-measure", "gradient", "-q")[0] == 0
+    told = json.loads(Path("r.json").read_text())
+    assert [Path(name).name for name in told["slices"]] == ["z1.png", "z2.png", "z10.png"]
+    assert told["sharpness"]["measure"] == "gradient"
+    assert told["options"]["method"] == "laplacian"
+    assert told["sharpness"]["fused"] > max(told["sharpness"]["per_slice"])
+    rows = list(csv.reader(Path("r.csv").read_text().splitlines()))
+    assert rows[0] == ["slice", "name", "gradient"]
+    assert [float(row[2]) for row in rows[1:4]] == pytest.approx(told["sharpness"]["per_slice"])
+
+
+def test_pixel_size_is_kept(tmp_path, run):
+    sizes = {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2.0}
+    slices = half_sharp_slices()[0]
+    tifffile.imwrite(tmp_path / "s.ome.tif", slices, photometric="minisblack", metadata={"axes": "ZYX", **sizes})
+    assert run("fuse", tmp_path / "s.ome.tif", "-o", "f.tif", "--height", "h.tif")[0] == 0
+    for name in ("f.tif", "h.tif"):
+        with tifffile.TiffFile(name) as tif:
+            assert 'PhysicalSizeX="0.25"' in tif.ome_metadata
+            assert 'PhysicalSizeY="0.5"' in tif.ome_metadata
+            assert ("one slice is 2" in tif.ome_metadata) == (name == "h.tif")
+
+
+def test_quiet_says_nothing(folder, run):
+    assert run("fuse", folder, "-o", "f.tif", "--quiet") == (0, "", "")
+
+
+def test_every_option_is_a_flag_and_reaches_the_run(folder, run):
+    """Each flag is given a value other than its default; the report tells which values were used."""
+    given, expected = [], {}
+    for name, spec in OPTION_SPECS.items():
+        flag = "--" + name.replace("_", "-")
+        if spec.kind == "switch":
+            given.append(flag.replace("--", "--no-", 1) if spec.default else flag)
+            expected[name] = not spec.default
+            continue
+        text, value = {
+            "choice": (next(reversed(spec.choices), None),) * 2,
+            "noise": ("1.5,2", [1.5, 2.0]),
+            "channel": ("0", 0),
+            "integer": (f"{(spec.low or 0) + 1:g}", (spec.low or 0) + 1),
+            "number": (str(spec.high), spec.high),
+        }[spec.kind]
+        given += [flag, text]
+        expected[name] = value
+    status, _, err = run("fuse", folder, "-o", "f.tif", "--report", "r.json", *given)
+    assert status == 0, err
+    assert json.loads(Path("r.json").read_text())["options"] == expected
+
+
+def test_negative_values_are_values(folder, run):
+    assert run("fuse", folder, "-o", "f.tif", "--report", "r.json", "--z-preference", "-0.5")[0] == 0
+    assert json.loads(Path("r.json").read_text())["options"]["z_preference"] == -0.5
+
+
+def test_fuse_help_tells_every_option(run):
+    status, out, _ = run("fuse", "--help")
+    assert status == 0
+    told = " ".join(out.split())
+    for name, spec in OPTION_SPECS.items():
+        assert "--" + name.replace("_", "-") in told
+        assert spec.help.split(".")[0].split("-")[0] in told.replace("- ", "-")
+
+
+# ---- bad input: status 1, one line, nothing written
+
+
+def save_pngs(folder: Path, *images) -> Path:
+    folder.mkdir()
+    for k, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"z{k}.png")
+    return folder
+
+
+def truncated(path: Path) -> Path:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+GRAY = half_sharp_slices()[0][0]
+
+
+def bad_missing(tmp_path):
+    return tmp_path / "nowhere", "no file or folder is called"
+
+
+def bad_empty_folder(tmp_path):
+    return save_pngs(tmp_path / "in"), "got nothing"
+
+
+def bad_one_slice(tmp_path):
+    return save_pngs(tmp_path / "in", GRAY), "needs at least 2 slices"
+
+
+def bad_sizes(tmp_path):
+    return save_pngs(tmp_path / "in", GRAY, GRAY[:, :-1]), "one size"
+
+
+def bad_colours(tmp_path):
+    return save_pngs(tmp_path / "in", GRAY, np.dstack([GRAY] * 3)), "one colour"
+
+
+def bad_dtypes(tmp_path):
+    return save_pngs(tmp_path / "in", GRAY, GRAY.astype(np.uint16)), "one dtype"
+
+
+def bad_complex(tmp_path):
+    tifffile.imwrite(tmp_path / "in.tif", np.ones((2, 64, 64), np.complex64), photometric="minisblack")
+    return tmp_path / "in.tif", "complex64"
+
+
+def bad_all_nan(tmp_path):
+    tifffile.imwrite(tmp_path / "in.tif", np.full((2, 64, 64), np.nan, np.float32), photometric="minisblack")
+    return tmp_path / "in.tif", "NaN"
+
+
+def bad_truncated_photo(tmp_path):
+    folder = save_pngs(tmp_path / "in", GRAY, GRAY, GRAY)
+    truncated(folder / "z1.png")
+    return folder, "z1.png is damaged or cut short"
+
+
+def bad_truncated_tiff(tmp_path):
+    tifffile.imwrite(tmp_path / "in.tif", np.stack([GRAY] * 4), photometric="minisblack")
+    return truncated(tmp_path / "in.tif"), "cut short"
+
+
+def bad_no_image(tmp_path):
+    folder = save_pngs(tmp_path / "in", GRAY, GRAY)
+    (folder / "z1.png").write_text("not a picture")
+    return folder, "z1.png is no image"
+
+
+BAD_INPUTS = [value for name, value in list(globals().items()) if name.startswith("bad_")]
+
+
+@pytest.mark.parametrize("make", BAD_INPUTS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("command", ["fuse", "measure"])
+def test_bad_input_is_one_sentence_and_nothing_is_written(tmp_path, run, make, command):
+    if command == "measure" and make is bad_one_slice:
+        pytest.skip("one picture can be measured")
+    path, told = make(tmp_path)
+    before = files_in(path) if path.is_dir() else []
+    arguments = ("-o", "f.tif", "--height", "h.tif", "--report", "r.json") if command == "fuse" else ()
+    status, out, err = run(command, path, *arguments)
+    assert status == 1
+    assert told in err
+    assert err.startswith("napari-focus-stack: ")
+    assert err.count("\n") == 1
+    assert out == ""
+    assert files_in(Path()) == []
+    assert before == (files_in(path) if path.is_dir() else [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--method", "magic"), "unknown method 'magic'; choose one of laplacian"),
+        (("--levels", "9"), "levels must be 'auto' or a whole number from 1 to 8, got 9"),
+        (("--levels", "many"), "levels must be 'auto' or a whole number from 1 to 8, got 'many'"),
+        (("--denoise", "nan"), "denoise must be a number from 0 to 1, got nan"),
+        (("--noise", "12"), "noise must be 'auto' or two numbers"),
+        (("--noise", "1,b"), "noise must be 'auto' or two numbers"),
+        (("--reference-channel", "5"), "reference_channel"),
+        (("--sharpness-measure", "taste"), "unknown sharpness_measure 'taste'"),
+        (("--height", "nowhere/h.tif"), "output folder nowhere does not exist"),
+        (("--height", "h.png"), "cannot hold float32"),
+        (("--index", "i.gif"), "no ending known"),
+        (("--report", "r.txt"), "no ending known for a report"),
+        (("--index", "f.tif"), "named for two outputs"),
+        (("--index", "../slices/z2.png"), "never overwritten"),
+    ],
+)
+def test_bad_values_are_one_sentence_and_nothing_is_written(folder, run, arguments, told):
+    status, out, err = run("fuse", folder, "-o", "f.tif", *arguments)
+    assert (status, out) == (1, "")
+    assert told in err
+    assert err.count("\n") == 1
+    assert files_in(Path()) == []
+    assert files_in(folder) == ["z1.png", "z10.png", "z2.png"]
+
+
+@pytest.mark.parametrize("arguments", [("fuse",), ("fuse", "x"), ("fuse", "x", "-o", "f.tif", "--magic", "1"), ("x",)])
+def test_bad_usage_is_status_2(run, arguments):
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    assert "Usage" in err
+    assert "Traceback" not in err
+
+
+def test_unfinite_pixels_are_told_once(tmp_path, run):
+    slices = half_sharp_slices()[0].astype(np.float32)
+    slices[:2, 5, 5] = np.nan
+    tifffile.imwrite(tmp_path / "s.tif", slices, photometric="minisblack")
+    status, _, err = run("fuse", tmp_path / "s.tif", "-o", "f.tif")
+    assert status == 0
+    assert err.count("NaN") == 1
+    assert np.isfinite(tifffile.imread("f.tif")).all()
+
+
+# ---- interrupted
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["fusing", "writing"])
+def test_interrupted_run_leaves_no_files(folder, run, monkeypatch, kind, moment):
+    from napari_focus_stack.io import fusing
+
+    original = fusing.write_image
+
+    def interrupted_step(*_):
+        os.kill(os.getpid(), kind)
+        time.sleep(5)
+
+    def interrupted_write(path, *arguments, **settings):
+        original(path, *arguments, **settings)
+        if "h." in Path(path).name:
+            interrupted_step()
+
+    if moment == "writing":
+        monkeypatch.setattr(fusing, "write_image", interrupted_write)
+    else:
+        whole = fusing.fuse_stack
+        monkeypatch.setattr(
+            "napari_focus_stack.io.fuse_stack",
+            lambda stack, rgb, options, _: whole(stack, rgb, options, interrupted_step),
+        )
+    status, out, err = run("fuse", folder, "-o", "f.tif", "--height", "h.tif")
+    assert (status, out) == (130, "")
+    assert err == "napari-focus-stack: interrupted; no partial files are left.\n"
+    assert files_in(Path()) == []
+
+
+# ---- measure
+
+
+def test_measure_finds_the_sharp_slice(tmp_path, run):
+    texture = half_sharp_slices()[1]
+    folder = save_pngs(tmp_path / "in", *(gaussian_filter(texture, sigma) for sigma in (3, 2, 0.7, 2)))
+    status, out, err = run("measure", folder, "--json")
+    assert (status, err) == (0, "")
+    told = json.loads(out)
+    assert told["measure"] == "focus"
+    assert told["best_slice"] == 2
+    values = [one["sharpness"] for one in told["slices"]]
+    assert values[0] < values[1] < values[2] > values[3]
+    status, out, _ = run("measure", folder)
+    assert status == 0
+    assert [line.split()[1] for line in out.splitlines() if "sharpest" in line] == ["z2.png"]
+
+
+@pytest.mark.parametrize("measure", OPTION_SPECS["sharpness_measure"].choices)
+def test_measure_agrees_with_the_report(folder, run, measure):
+    _, out, _ = run("measure", folder, "--measure", measure, "--json")
+    run("fuse", folder, "-o", "f.tif", "--report", "r.json", "--sharpness-measure", measure)
+    told = json.loads(Path("r.json").read_text())
+    # The run takes the mean intensity from the coarsest level of its pyramid, where borders weigh more.
+    measured = [one["sharpness"] for one in json.loads(out)["slices"]]
+    assert measured == pytest.approx(told["sharpness"]["per_slice"], rel=0.02)
+
+
+def test_measure_refuses_an_unknown_measure(folder, run):
+    status, _, err = run("measure", folder, "--measure", "taste")
+    assert status == 1
+    assert "unknown sharpness_measure 'taste'; choose one of focus" in err
+
+
+# ---- demo, version, start
+
+
+def test_headless_demo_writes_its_results_and_loads_no_napari(tmp_path):
+    code = (
+        "import sys; from napari_focus_stack.cli import main\n"
+        "try: main(['demo', '--headless'])\n"
+        "except SystemExit as end: print('napari' in sys.modules, end.code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "False 0"
+    assert files_in(tmp_path / "focus-stack-demo") == ["fused.tif", "height.tif", "index.tif", "report.json"]
+    told = json.loads((tmp_path / "focus-stack-demo" / "report.json").read_text())
+    assert told["sharpness"]["gain"] > 1
+
+
+def test_demo_says_where_there_is_no_display(run, monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    status, out, _ = run("demo", "-q")
+    assert status == 0
+    assert "napari" in out
+
+
+def test_version(run):
+    from napari_focus_stack import __version__
+
+    assert run("--version") == (0, f"napari-focus-stack {__version__}\n", "")
+
+
+def test_module_runs_and_help_is_light():
+    """`python -m` works; help loads nothing that takes long."""
+    code = (
+        "import sys, runpy; sys.argv[1:] = ['--help']\n"
+        "try: runpy.run_module('napari_focus_stack', run_name='__main__')\n"
+        "except SystemExit: print({'napari', 'qtpy', 'dask', 'zarr', 'skimage', 'scipy.ndimage'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "fuse" in done.stdout
+    assert done.stdout.splitlines()[-1] == "set()"
