@@ -57,6 +57,8 @@ class SliceAnalysis:
         Magnitude of level 0 in units of the noise, at the size of level 1.
     level_energies : float64 array, shape (levels,)
         Mean square of each detail level over pixels and deciding channels, scaled.
+    mean_intensity : float
+        Mean over pixels and deciding channels, scaled.
     valid : list of float32 arrays or None
         Share of finite pixels behind every pixel of every level, base included,
         or None when all are finite.
@@ -83,6 +85,7 @@ class SliceAnalysis:
         self.energies = [np.empty(s, np.float32) for s in (self.shapes[1], *self.shapes[1:levels])]
         self.fine_magnitude = np.empty(self.shapes[1], np.float32)
         self.level_energies = np.zeros(levels)
+        self.mean_intensity = 0.0
         self.valid: list[FloatImage] | None = None
         # Scratch of the size of level 1, the largest that is needed.
         self._raw = [np.empty(s, np.float32) for s in self.shapes[1 : max(levels, 2)]]
@@ -127,7 +130,7 @@ class SliceAnalysis:
 
     def _fine_energy(self) -> None:
         raw, magnitude = self._raw[0], self.fine_magnitude
-        sums = np.zeros(self.shapes[0][0])
+        sums = np.zeros((2, self.shapes[0][0]))
         run_bands(
             _fine_energy_band,
             *self.shapes[1],
@@ -143,7 +146,7 @@ class SliceAnalysis:
             sums,
         )
         blur5(raw, self.energies[0])
-        self.level_energies[0] = self._mean(sums, 0)
+        self.mean_intensity, self.level_energies[0] = self._mean(sums[0], 0), self._mean(sums[1], 0)
 
     def _level_energy(self, level: int) -> None:
         raw = self._raw[level - 1]
@@ -232,7 +235,8 @@ def _fine_energy_band(  # type: ignore[no-untyped-def]
             for c in deciding:
                 s = _add_energy_row(planes[c], coarse[c], made, gain[c], offset[c], least, line, row, out)
                 if made // 2 >= first and made // 2 < last:
-                    sums[made] += s
+                    sums[0, made] += planes[c, made].sum()
+                    sums[1, made] += s
             root = roots[made % 5]
             for x in range(w):
                 out[x] *= norm

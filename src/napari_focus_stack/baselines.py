@@ -240,7 +240,7 @@ class DecisionMapFusion:
     def revisit(self, k: int, image: npt.NDArray[Any]) -> None:
         """Blend slice k in with its refined share, and keep its pixels where that is the largest so far."""
         share = np.clip(self._refined((self._choice == k).astype(np.float32)), 0, 1)
-        known = np.isfinite(image).all(axis=2) if image.dtype.kind == "f" else np.True_
+        known = np.isfinite(image).all(axis=2)
         share = np.where(known, share, 0)
         pixels = self.setting.analysis.scaling.to_kernel(np.where(known[..., np.newaxis], image, 0))
         self._total += share

@@ -119,13 +119,14 @@ class PeakTracker:
         inner = (self.index > 0) & (self.index + 1 < self.count) & (bend < 0)
         offset = np.zeros_like(best)
         np.divide(before - after, 2 * bend, out=offset, where=inner)
-        return self.index + np.clip(offset, -0.5, 0.5, out=offset)
+        return self.index.astype(np.float32) + np.clip(offset, -0.5, 0.5, out=offset)
 
     def _confidence(self, halo_radius_px: float) -> FloatImage:
         best = np.maximum(self._best, _LEAST_FOCUS)
         above_noise = np.clip((best - 2) / 2, 0, 1)
         mean = self._total / max(self.count, 1)
-        confidence = above_noise * np.clip((1 - mean / best) / np.float32(0.2), 0, 1)
+        above_others = np.clip((1 - mean / best) / np.float32(0.2), 0, 1)
+        confidence = np.asarray(above_noise * above_others, np.float32)
         if halo_radius_px > 0:
             confidence[self._in_halo(best, halo_radius_px)] = 0
         return confidence

@@ -28,10 +28,10 @@ def kernel(function: F) -> F:
     """Compile `function` at its first call; it then runs without the interpreter's lock."""
     settings: dict[str, Any] = {"nogil": True, "fastmath": _FASTMATH, "error_model": "numpy"}
     try:
-        return numba.njit(cache=True, **settings)(function)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, **settings)(function)
     except RuntimeError:
         # Raised where neither the package's folder nor the user's cache folder can be written.
-        return numba.njit(**settings)(function)  # type: ignore[no-any-return]
+        return numba.njit(**settings)(function)
 
 
 def thread_count() -> int:

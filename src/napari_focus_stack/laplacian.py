@@ -56,9 +56,9 @@ class LaplacianFusion:
     def add(self, k: int, image: npt.NDArray[Any], analysis: SliceAnalysis) -> None:
         """Take in slice k, a contiguous array of shape (y, x, c), colour channels only."""
         preference = self._preference(k)
-        strength = np.empty(0)
+        strength = np.empty((0, 0), np.float32)
         for level in range(analysis.levels):
-            strength = _FLOOR + np.float32(preference) * np.sqrt(analysis.energies[level])
+            strength = np.asarray(_FLOOR + np.float32(preference) * np.sqrt(analysis.energies[level]), np.float32)
             # Level 0's strength has the size of level 1; its pixels' validity is applied at full size.
             if analysis.valid is not None and level > 0:
                 strength *= np.maximum(analysis.valid[level], _LEAST_VALID)
@@ -180,8 +180,9 @@ def _compose_band(
         difference = whole - image if scaling.is_identity else (scaling.to_kernel(whole) - image).astype(np.float32)
         # Where they differ by rounding only the slice's own pixel is the exact one.
         exact = np.abs(difference) <= _ROUNDING
-        mixed = scaling.to_gray_levels(image + share * difference, setting.dtype)
-        out[first:last, :, c] = np.where(exact | (share >= 1), whole, mixed)
+        known = np.isfinite(difference)
+        mixed = scaling.to_gray_levels(image + share * np.where(known, difference, 0), setting.dtype)
+        out[first:last, :, c] = np.where(known & (exact | (share >= 1)), whole, mixed)
 
 
 @kernel

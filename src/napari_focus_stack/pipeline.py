@@ -75,7 +75,21 @@ def focus_stack(
     model = noise if isinstance(noise, NoiseModel) else None
     if noise is not None and model is None:
         options["noise"] = noise
-    steps = focus_stack_steps(stack, rgb, noise=model, options=FocusStackOptions.of(**options))
+    return run_to_end(focus_stack_steps(stack, rgb, noise=model, options=FocusStackOptions.of(**options)), progress)
+
+
+def run_to_end(
+    steps: Generator[Progress, None, FocusStackResult], progress: Callable[[int, int], None] | None = None
+) -> FocusStackResult:
+    """Return what `focus_stack_steps` ends with; an exception, Ctrl-C included, closes it properly.
+
+    Parameters
+    ----------
+    steps : generator
+        From `focus_stack_steps`.
+    progress : callable or None
+        Called as ``progress(done, total)`` after every slice.
+    """
     try:
         while True:
             step = next(steps)

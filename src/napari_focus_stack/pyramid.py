@@ -274,10 +274,7 @@ def laplacian_pyramid(image: npt.NDArray[np.generic], levels: int) -> list[Float
     True
     """
     gaussians = gaussian_pyramid(image, levels)
-    details = [
-        fine - expand(coarse, (fine.shape[0], fine.shape[1]))
-        for fine, coarse in itertools.pairwise(gaussians)
-    ]
+    details = [fine - expand(coarse, (fine.shape[0], fine.shape[1])) for fine, coarse in itertools.pairwise(gaussians)]
     return [*details, gaussians[-1]]
 
 

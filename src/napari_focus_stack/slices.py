@@ -87,13 +87,16 @@ class Slices:
     rgb : bool or None
         Whether the last axis is RGB or RGBA; None takes a last axis of 3 or 4 for that.
 
+    fewest : int
+        Slices there must be at least.
+
     Raises
     ------
     InputError
-        If it is no stack of at least two slices of real numbers.
+        If it is no stack of enough slices of real numbers.
     """
 
-    def __init__(self, stack: StackLike | Sequence[Any], rgb: bool | None = None) -> None:
+    def __init__(self, stack: StackLike | Sequence[Any], rgb: bool | None = None, *, fewest: int = 2) -> None:
         if not hasattr(stack, "shape") or not hasattr(stack, "dtype"):
             stack = _ListedSlices(stack)
         shape = tuple(int(n) for n in stack.shape)
@@ -104,9 +107,9 @@ class Slices:
             )
         if rgb and len(shape) == 3:
             raise InputError(f"an RGB stack must be shaped (z, y, x, 3) or (z, y, x, 4), got {shape}; pass rgb=False.")
-        if shape[0] < 2:
+        if shape[0] < fewest:
             raise InputError(
-                f"focus stacking needs at least 2 slices along z, got {shape[0]} (shape {shape}); "
+                f"focus stacking needs at least {fewest} slices along z, got {shape[0]} (shape {shape}); "
                 "choose another z axis."
             )
         if shape[0] > np.iinfo(np.uint16).max:

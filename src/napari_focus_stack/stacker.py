@@ -284,15 +284,14 @@ class _Run:
         if self.options.sharpness_measure != "focus":
             return sharpness(colour, self.options.sharpness_measure, rgb=False, noise=self.noise)
         analysis = self.analysis
-        means = [float(analysis.gaussians[-1][c].mean()) for c in analysis.deciding]
-        variances = [
-            max(float(analysis.gain[c] * m + analysis.offset[c]), 0.0)
-            for c, m in zip(analysis.deciding, means, strict=True)
-        ]
+        variances = analysis.gain[analysis.deciding] * analysis.mean_intensity + analysis.offset[analysis.deciding]
         # The mean above black: a float stack's scaled zero is its darkest pixel, not black.
         black = -analysis.scaling.shift * analysis.scaling.scale
         return focus_from_energies(
-            analysis.level_energies, float(np.mean(means)) - black, float(np.mean(variances)), analysis.noise_gains
+            analysis.level_energies,
+            analysis.mean_intensity - black,
+            float(np.mean(np.maximum(variances, 0))),
+            analysis.noise_gains,
         )
 
     def _shaped(self, colour: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -348,7 +347,7 @@ def deciding_channels(options: FocusStackOptions, channels: int) -> list[int]:
 def _chosen_noise(noise: NoiseModel, options: FocusStackOptions, channels: int) -> NoiseModel:
     if len(noise.gain) != channels:
         raise InputError(f"the noise model must have one entry for each of {channels} channels, got {len(noise.gain)}.")
-    if options.noise == AUTO:
+    if isinstance(options.noise, str):
         return noise
     gain, offset = options.noise
-    return NoiseModel((float(gain),) * channels, (float(offset),) * channels, noise.low, noise.high)
+    return NoiseModel((gain,) * channels, (offset,) * channels, noise.low, noise.high)
