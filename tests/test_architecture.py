@@ -86,7 +86,20 @@ def loaded_after(code: str) -> set[str]:
 
 
 def test_the_package_loads_neither_napari_nor_qt_nor_dask():
-    heavy = {"napari", "qtpy", "PyQt6", "PySide6", "dask", "zarr", "tifffile", "magicgui", "typer", "skimage"}
+    heavy = {
+        "numba",
+        "scipy",
+        "napari",
+        "qtpy",
+        "PyQt6",
+        "PySide6",
+        "dask",
+        "zarr",
+        "tifffile",
+        "magicgui",
+        "typer",
+        "skimage",
+    }
     assert loaded_after("import napari_focus_stack") & heavy == set()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .kernels import kernel, run_bands
+from .kernels import kernel, row_function, run_bands
 from .noise import NoiseModel
 from .pyramid import (
     FloatImage,
@@ -181,7 +181,7 @@ def _convert_band(source: npt.NDArray[Any], planes: FloatImage, scaling: Scaling
             np.copyto(target, scaling.to_kernel(rows), casting="unsafe")
 
 
-@kernel
+@row_function
 def _add_energy_row(plane, coarse, y, gain, offset, least, line, row, out):  # type: ignore[no-untyped-def]
     """Add the squares of row y of one Laplacian level in units of the noise to `out`; return their plain sum."""
     h, w = plane.shape
@@ -247,7 +247,7 @@ def _fine_energy_band(  # type: ignore[no-untyped-def]
         reduce_line(column, magnitude[j])
 
 
-@kernel
+@row_function
 def _mix_rows(ring, y, h, column):  # type: ignore[no-untyped-def]
     a = ring[mirrored(y - 2, h) % 5]
     b = ring[mirrored(y - 1, h) % 5]

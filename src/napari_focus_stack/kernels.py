@@ -1,4 +1,4 @@
-"""How compiled kernels are made and run: one decorator, one pool of threads.
+"""How compiled kernels are made and run: two decorators, one pool of threads.
 
 A kernel works on a band of rows and writes nothing outside it, so bands may run
 in any order and on any number of threads and give the same pixels.
@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any, TypeVar
-
-import numba
-
-F = TypeVar("F", bound=Callable[..., Any])
+from typing import Any, cast
 
 # Without "afn", "arcp" and "reassoc" across bands the last bits do not depend on how the rows are cut.
 _FASTMATH = {"contract", "nnan", "ninf", "nsz", "reassoc"}
@@ -23,15 +20,60 @@ _FASTMATH = {"contract", "nnan", "ninf", "nsz", "reassoc"}
 # Below this many pixels a second thread costs more than it brings.
 _SMALLEST_BAND_PX = 1 << 16
 
+_compiling = threading.Lock()
 
-def kernel(function: F) -> F:
-    """Compile `function` at its first call; it then runs without the interpreter's lock."""
+
+class _Uncompiled:
+    """A function to be compiled at the first call of any kernel.
+
+    Importing Numba takes 0.4 s, more than all the rest: ``--help``, the plugin's
+    discovery by napari and a mere import should not wait for it.
+    """
+
+    def __init__(self, function: Callable[..., Any], cached: bool) -> None:
+        self._function = function
+        self._cached = cached
+        self._compiled: Callable[..., Any] | None = None
+        self.__doc__ = function.__doc__
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.compiled()(*arguments)
+
+    def compiled(self) -> Callable[..., Any]:
+        """Return the compiled function, its callees in the same module compiled too."""
+        with _compiling:
+            return self._resolved()
+
+    def _resolved(self) -> Callable[..., Any]:
+        if self._compiled is None:
+            self._compiled = _jit(self._function, self._cached)
+            # Numba takes callees from the module's names when it compiles.
+            names = self._function.__globals__
+            for name, value in list(names.items()):
+                if isinstance(value, _Uncompiled):
+                    names[name] = value._resolved()
+        return self._compiled
+
+
+def _jit(function: Callable[..., Any], cached: bool) -> Callable[..., Any]:
+    import numba
+
     settings: dict[str, Any] = {"nogil": True, "fastmath": _FASTMATH, "error_model": "numpy"}
     try:
-        return numba.njit(cache=True, **settings)(function)
+        return cast(Callable[..., Any], numba.njit(cache=cached, **settings)(function))
     except RuntimeError:
         # Raised where neither the package's folder nor the user's cache folder can be written.
-        return numba.njit(**settings)(function)
+        return cast(Callable[..., Any], numba.njit(**settings)(function))
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile `function` at its first call and keep it on disk; it runs without the interpreter's lock."""
+    return _Uncompiled(function, cached=True)
+
+
+def row_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile `function` into the kernels that call it."""
+    return _Uncompiled(function, cached=False)
 
 
 def thread_count() -> int:

@@ -18,7 +18,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from .kernels import kernel, run_bands
+from .kernels import kernel, row_function, run_bands
 
 FloatImage = npt.NDArray[np.float32]
 
@@ -57,7 +57,7 @@ def level_shapes(height: int, width: int, levels: int) -> list[tuple[int, int]]:
 # ---- rows: what the kernels of this and other modules are made of ----
 
 
-@kernel
+@row_function
 def mirrored(i, n):  # type: ignore[no-untyped-def]
     """Index into an axis of n px, mirrored at both ends without repeating them."""
     if n == 1:
@@ -67,7 +67,7 @@ def mirrored(i, n):  # type: ignore[no-untyped-def]
     return i
 
 
-@kernel
+@row_function
 def coarse_index(i, coarse, fine):  # type: ignore[no-untyped-def]
     """Index into a coarse axis beside its ends: the mirror lies in the fine axis."""
     if i < 0:
@@ -77,7 +77,7 @@ def coarse_index(i, coarse, fine):  # type: ignore[no-untyped-def]
     return i
 
 
-@kernel
+@row_function
 def blur_column(source, y, line):  # type: ignore[no-untyped-def]
     """Write the vertical 5-tap mean around row y of `source` to `line`."""
     h, w = source.shape
@@ -90,7 +90,7 @@ def blur_column(source, y, line):  # type: ignore[no-untyped-def]
         line[x] = (a[x] + e[x]) * np.float32(0.0625) + (b[x] + d[x]) * np.float32(0.25) + c[x] * np.float32(0.375)
 
 
-@kernel
+@row_function
 def tap(line, x):  # type: ignore[no-untyped-def]
     """Return the 5-tap mean of `line` at x near an end."""
     n = line.shape[0]
@@ -101,7 +101,7 @@ def tap(line, x):  # type: ignore[no-untyped-def]
     )
 
 
-@kernel
+@row_function
 def blur_line(line, out):  # type: ignore[no-untyped-def]
     """Write the 5-tap mean of `line` to `out`."""
     w = line.shape[0]
@@ -117,7 +117,7 @@ def blur_line(line, out):  # type: ignore[no-untyped-def]
         out[x] = tap(line, x)
 
 
-@kernel
+@row_function
 def reduce_line(line, out):  # type: ignore[no-untyped-def]
     """Write the 5-tap mean of every second element of `line` to `out`."""
     w = line.shape[0]
@@ -135,7 +135,7 @@ def reduce_line(line, out):  # type: ignore[no-untyped-def]
         out[j] = tap(line, 2 * j)
 
 
-@kernel
+@row_function
 def expand_row(coarse, y, h, line, out):  # type: ignore[no-untyped-def]
     """Write row y of `coarse`, expanded to h rows and the width of `out`; `line` is scratch of the coarse width."""
     hc, wc = coarse.shape
