@@ -1,0 +1,312 @@
+"""The default method in plain NumPy and SciPy: float64, whole-stack arrays, one line per formula.
+
+The streaming Numba implementation is tested against it, and benchmarks time it as
+"the same algorithm in NumPy and SciPy". It imports nothing of the package, so that a
+mistake cannot be shared. Axes are (z, y, x, c) throughout; gray has one channel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage as ndi
+
+Array = npt.NDArray[Any]
+Float = npt.NDArray[np.float64]
+
+KERNEL = np.array([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+PRIOR = 16.0  # added to every amplitude: below it, differences between slices are noise
+POWER = 64  # of the softmax over slices
+MARGIN_START, MARGIN_WIDTH = 1.02, 0.08  # by how much the winner leads before its pixels are used whole
+RIM_WINDOW = 17  # half-resolution pixels
+BLOCK, BINS, QUANTILE = 16, 12, 0.10  # of the noise estimate
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Variance = gain * intensity + offset, and the 0.1 and 99.9 percentiles; arrays of shape (c,)."""
+
+    gain: Float
+    offset: Float
+    low: Float
+    high: Float
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the default method gives; maps ending in `_half` are at half resolution."""
+
+    image: Array  # (y, x[, c]), dtype of the stack
+    pyramid_image: Float  # (y, x, c), before whole pixels are taken over
+    index: npt.NDArray[np.uint16]  # (y, x)
+    index_half: Array
+    height_half: Float  # unfilled, in slices
+    confidence_half: Float
+    winner_half: Array
+    whole: Float  # (y, x), 1 where the winner's own pixels are used
+
+
+# --- pyramid: the last two axes before the channels are y and x -------------------------------------------------
+
+
+def blur5(image: Float) -> Float:
+    """Blur the first two axes with the 5-tap kernel, borders reflected without repeating the edge."""
+    for axis in (0, 1):
+        image = ndi.convolve1d(image, KERNEL, axis, mode="mirror")
+    return image
+
+
+def reduce(image: Float) -> Float:
+    """Blur and keep every even sample: n pixels become (n + 1) // 2."""
+    return blur5(image)[::2, ::2]
+
+
+def expand(coarse: Float, shape: tuple[int, ...]) -> Float:
+    """Put zeros between the samples and blur with twice the kernel, on the grid of `shape`."""
+    for axis in (0, 1):
+        if shape[axis] == 1:  # nothing lies between the samples of one pixel
+            continue
+        stuffed_shape = (*coarse.shape[:axis], shape[axis], *coarse.shape[axis + 1 :])
+        stuffed = np.zeros(stuffed_shape)
+        stuffed[(slice(None),) * axis + (slice(None, None, 2),)] = coarse
+        coarse = ndi.convolve1d(stuffed, 2 * KERNEL, axis, mode="mirror")
+    return coarse
+
+
+def level_count(shape: tuple[int, ...]) -> int:
+    """Return the levels used for slices of this (y, x) shape."""
+    return int(np.clip(np.floor(np.log2(max(min(shape[:2]) / 8, 1))), 1, 6))
+
+
+def gaussian_pyramid(image: Float, levels: int) -> list[Float]:
+    """Return levels + 1 images, the finest first."""
+    pyramid = [image]
+    for _ in range(levels):
+        pyramid.append(reduce(pyramid[-1]))
+    return pyramid
+
+
+def reconstruct(details: list[Float], base: Float) -> Float:
+    """Add the details to the expanded base, coarsest first."""
+    image = base
+    for detail in reversed(details):
+        image = detail + expand(image, detail.shape)
+    return image
+
+
+def noise_gains(levels: int) -> list[float]:
+    """Variance of every Laplacian level of white noise with variance 1, away from the borders.
+
+    On a line, rows of `fine` hold the weights of G_l and of `coarse` those of expand(reduce(G_l)).
+    In two dimensions L_l = fine x fine - coarse x coarse, whose squared norm separates.
+    """
+    length = 64 * 2**levels
+    fine = np.eye(length)
+    gains = []
+    for _ in range(levels):
+        reduced = ndi.convolve1d(fine, KERNEL, 0, mode="wrap")[::2]
+        stuffed = np.zeros_like(fine)
+        stuffed[::2] = reduced
+        coarse = ndi.convolve1d(stuffed, 2 * KERNEL, 0, mode="wrap")
+        inner = [(p * q).sum(1).mean() for p, q in ((fine, fine), (fine, coarse), (coarse, coarse))]
+        gains.append(float(inner[0] ** 2 - 2 * inner[1] ** 2 + inner[2] ** 2))
+        fine = reduced
+    return gains
+
+
+# --- noise -----------------------------------------------------------------------------------------------------
+
+
+def estimate_noise(stack: Array, rgb: bool = False) -> Noise:
+    """Fit variance = gain * intensity + offset to the quietest blocks of about five slices."""
+    slices = _with_channels(stack, rgb)
+    chosen = slices[np.unique(np.linspace(0, len(slices) - 1, min(5, len(slices))).round().astype(int))]
+    chosen = chosen.astype(float)
+    lines = np.array([_noise_line(chosen[..., c]) for c in range(chosen.shape[-1])])
+    low, high = np.percentile(chosen, (0.1, 99.9), axis=(0, 1, 2))
+    return Noise(lines[:, 0], lines[:, 1], low, high)
+
+
+def _noise_line(slices: Float) -> tuple[float, float]:
+    g0 = noise_gains(1)[0]
+    mean, variance = [], []
+    for image in slices:
+        detail = image - expand(reduce(image), image.shape)
+        mean.append(_block_means(image))
+        variance.append(_block_means(detail**2) / g0)
+    order = np.argsort(np.concatenate(mean), kind="stable")
+    bins_mean = np.array_split(np.concatenate(mean)[order], BINS)
+    bins_variance = np.array_split(np.concatenate(variance)[order], BINS)
+    # The 10th percentile of a chi-squared mean, by Wilson and Hilferty's cube root.
+    freedom = 0.6 * BLOCK**2
+    shrink = (1 - 2 / (9 * freedom) - 1.2816 * np.sqrt(2 / (9 * freedom))) ** 3
+    intensity = np.array([m.mean() for m in bins_mean if m.size])
+    quiet = np.array([np.quantile(v, QUANTILE) / shrink for v in bins_variance if v.size])
+    return _robust_line(intensity, quiet)
+
+
+def _block_means(image: Float) -> Float:
+    rows, columns = (n // BLOCK for n in image.shape)
+    blocks = image[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK)
+    return blocks.mean((1, 3)).ravel()
+
+
+def _robust_line(x: Float, y: Float) -> tuple[float, float]:
+    weight = np.ones_like(y)
+    floor = max(1e-3 * np.median(y), 1e-30)
+    gain, offset = 0.0, float(np.median(y))
+    for _ in range(20):
+        scale = np.maximum(gain * x + offset, floor)
+        design = np.stack([x, np.ones_like(x)], 1) * (np.sqrt(weight) / scale)[:, None]
+        gain, offset = np.linalg.lstsq(design, y * np.sqrt(weight) / scale, rcond=None)[0]
+        residual = (y - gain * x - offset) / np.maximum(gain * x + offset, floor)
+        weight = np.where(residual > 0.2, 0.2 / np.maximum(residual, 0.2), 1.0)
+    return (float(gain), float(offset)) if gain >= 0 else (0.0, float(np.median(y)))
+
+
+# --- fusion ----------------------------------------------------------------------------------------------------
+
+
+def fuse(
+    stack: Array,
+    rgb: bool = False,
+    *,
+    noise: Noise | None = None,
+    levels: int | None = None,
+    z_preference: float = 0.0,
+) -> Reference:
+    """Fuse `stack`, (z, y, x) or (z, y, x, c), as the method `laplacian` does with its default options."""
+    noise = noise or estimate_noise(stack, rgb)
+    slices = _with_channels(stack, rgb)
+    values, gain, offset, tiny = _in_working_units(slices, noise)
+    shape = slices.shape[1:3]
+    levels = levels or level_count(shape)
+    gains = noise_gains(levels)
+    pyramids = [gaussian_pyramid(v, levels) for v in values]
+    around = [[expand(coarse, fine.shape) for fine, coarse in pairwise(p)] for p in pyramids]
+    details = [[fine - mean for fine, mean in zip(p, m, strict=False)] for p, m in zip(pyramids, around, strict=True)]
+    activity = [  # R: energy in units of the noise, 1 in pure noise
+        [
+            (detail**2 / (np.maximum(gain * mean + offset, tiny) * g)).mean(-1)
+            for detail, mean, g in zip(d, m, gains, strict=True)
+        ]
+        for d, m in zip(details, around, strict=True)
+    ]
+    smooth = [[blur5(reduce(r[0])), *(blur5(level) for level in r[1:])] for r in activity]
+    favour = np.exp(z_preference * np.arange(len(slices)) / max(len(slices) - 1, 1))
+    pyramid_image = _blend(pyramids, details, smooth, favour)
+    winner, whole = _whole_pixels(np.stack([r[0] for r in activity]), noise, shape)
+    own = np.take_along_axis(values, _nearest(winner, shape)[None, :, :, None], 0)[0]
+    fused = pyramid_image + whole[..., None] * (own - pyramid_image)
+    index, height, confidence = _focus(smooth)
+    return Reference(
+        image=_in_stack_units(fused, stack.dtype, noise).reshape(stack.shape[1:]),
+        pyramid_image=pyramid_image,
+        index=_nearest(index, shape).astype(np.uint16),
+        index_half=index,
+        height_half=height,
+        confidence_half=confidence,
+        winner_half=winner,
+        whole=whole,
+    )
+
+
+def _blend(pyramids: list[list[Float]], details: list[list[Float]], smooth: list[list[Float]], favour: Float) -> Float:
+    levels = len(details[0])
+    amplitude = [[np.sqrt(s) * f + PRIOR for s in slice_] for slice_, f in zip(smooth, favour, strict=True)]
+    base_amplitude = [a[0] if levels == 1 else reduce(a[-1]) for a in amplitude]
+    full_shape = details[0][0].shape
+    fused = []
+    for level in range(levels):
+        fine = [expand(a[0], full_shape[:2]) if level == 0 else a[level] for a in amplitude]
+        fused.append(_softmax_mean(fine, [d[level] for d in details]))
+    return reconstruct(fused, _softmax_mean(base_amplitude, [p[-1] for p in pyramids]))
+
+
+def _softmax_mean(amplitude: list[Float], coefficients: list[Float]) -> Float:
+    a = np.stack(amplitude)
+    weight = (a / a.max(0)) ** POWER
+    return (weight[..., None] * np.stack(coefficients)).sum(0) / weight.sum(0)[..., None]
+
+
+def _whole_pixels(finest: Float, noise: Noise, shape: tuple[int, ...]) -> tuple[Array, Float]:
+    """Return the winning slice at half resolution and how far its own pixels replace the blend, at full resolution."""
+    texture = np.stack([_texture(np.sqrt(r)) for r in finest])
+    winner = texture.argmax(0)
+    second, first = np.sort(texture, 0)[-2:]
+    spread = noise.high - noise.low
+    sigma = np.sqrt(np.maximum(noise.gain * (noise.low + noise.high) / 2 + noise.offset, 0))
+    relative = np.divide(sigma, spread, out=np.zeros_like(sigma), where=spread > 0).mean()
+    visible = 2 * max(100 * relative - 1, 0)
+    lead = (first + visible) / np.maximum(second + visible, 1e-6)
+    clear = np.clip((lead - MARGIN_START) / MARGIN_WIDTH, 0, 1)
+    step = ndi.maximum_filter(winner, RIM_WINDOW) - ndi.minimum_filter(winner, RIM_WINDOW)
+    calm = blur5(blur5(np.clip(3.0 - step, 0, 1)))
+    return winner, expand(clear * calm, shape)
+
+
+def _texture(magnitude: Float) -> Float:
+    fine = blur5(blur5(reduce(magnitude)))
+    quarter = reduce(fine)
+    coarse = expand(expand(blur5(reduce(quarter)), quarter.shape), fine.shape)
+    return np.sqrt(fine * coarse)
+
+
+def _focus(smooth: list[list[Float]]) -> tuple[Array, Float, Float]:
+    focus = np.stack([(s[0] + s[1]) / 2 if len(s) > 1 else s[0] for s in smooth])
+    index = focus.argmax(0)
+    best, mean = focus.max(0), focus.mean(0)
+    inner = np.clip(index, 1, max(len(focus) - 2, 1))
+    logs = np.log(np.maximum(focus, 1e-30))
+    if len(focus) > 2:
+        before, at, after = (np.take_along_axis(logs, (inner + d)[None], 0)[0] for d in (-1, 0, 1))
+        bend = before - 2 * at + after
+        shift = np.divide((before - after) / 2, bend, out=np.zeros_like(bend), where=bend < 0)
+        shift = np.where(index == inner, np.clip(shift, -0.5, 0.5), 0)
+    else:
+        shift = np.zeros(index.shape)
+    contrast = 1 - mean / np.maximum(best, 1e-30)
+    return index, index + shift, np.clip((best - 2) / 2, 0, 1) * np.clip(contrast / 0.2, 0, 1)
+
+
+# --- units -----------------------------------------------------------------------------------------------------
+
+
+def _with_channels(stack: Array, rgb: bool) -> Array:
+    return stack if rgb else stack[..., None]
+
+
+def _nearest(half: Array, shape: tuple[int, ...]) -> Array:
+    return half.repeat(2, 0).repeat(2, 1)[: shape[0], : shape[1]]
+
+
+def _in_working_units(slices: Array, noise: Noise) -> tuple[Float, Float, Float, float]:
+    """Return float64 slices with the noise line in the same units; others than 8 and 16 bits are brought to 0..1."""
+    if _stays_as_it_is(slices.dtype):
+        return slices.astype(float), noise.gain, noise.offset, 1 / 12
+    low, span = _range(noise)
+    return (slices - low) / span, noise.gain / span, (noise.gain * low + noise.offset) / span**2, 1e-10
+
+
+def _in_stack_units(fused: Float, dtype: np.dtype[Any], noise: Noise) -> Array:
+    if not _stays_as_it_is(dtype):
+        low, span = _range(noise)
+        fused = fused * span + low
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return np.clip(np.rint(fused), limits.min, limits.max).astype(dtype)
+    return fused.astype(dtype)
+
+
+def _stays_as_it_is(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "iu" and dtype.itemsize <= 2
+
+
+def _range(noise: Noise) -> tuple[float, float]:
+    # One range for all channels, or colours would be weighted by how little they vary.
+    low, high = float(noise.low.min()), float(noise.high.max())
+    return low, (high - low) if high > low else 1.0
