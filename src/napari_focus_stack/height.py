@@ -101,9 +101,9 @@ class PeakTracker:
         height = np.clip(height, 0, max(self.count - 1, 0), out=height)
         if not fill:
             height[confidence <= 0] = np.nan
-        h, w = self.shape
+        y, x = (np.arange(n) // 2 for n in self.shape)
         return HeightMaps(
-            index=self.index.repeat(2, axis=0)[:h].repeat(2, axis=1)[:, :w],
+            index=self.index[np.ix_(y, x)],
             height=_doubled(height, self.shape),
             confidence=_doubled(confidence, self.shape),
         )
@@ -179,20 +179,21 @@ def smooth_height(height: FloatImage, confidence: FloatImage, sigma_px: float) -
 
 def _doubled(half: FloatImage, shape: tuple[int, int]) -> FloatImage:
     """Return a map at full size: even pixels are its own, odd ones lie between two."""
-    h, w = shape
-    rows = np.empty((h, half.shape[1]), np.float32)
-    rows[::2] = half
-    rows[1::2] = _between(half, axis=0)[: h // 2]
     full = np.empty(shape, np.float32)
-    full[:, ::2] = rows
-    full[:, 1::2] = _between(rows, axis=1)[:, : w // 2]
+    run_bands(_double_band, *shape, half, full)
     return full
 
 
-def _between(values: FloatImage, axis: int) -> FloatImage:
-    following = np.concatenate([values, np.take(values, [-1], axis)], axis)
-    following = following[1:] if axis == 0 else following[:, 1:]
-    return (values + following) * np.float32(0.5)
+@kernel
+def _double_band(half, full, first, last):  # type: ignore[no-untyped-def]
+    h, w = half.shape
+    for y in range(first, last):
+        above = half[y // 2]
+        below = half[min((y + 1) // 2, h - 1)]
+        for x in range(full.shape[1]):
+            left = x // 2
+            right = min((x + 1) // 2, w - 1)
+            full[y, x] = np.float32(0.25) * (above[left] + above[right] + below[left] + below[right])
 
 
 @kernel
