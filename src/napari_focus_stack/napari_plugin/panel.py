@@ -1,0 +1,155 @@
+"""What the panel is made of and how it is laid out; what it does is in `widget`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from magicgui.widgets import CheckBox, ComboBox, Container, ProgressBar, PushButton
+from magicgui.widgets.bases import ValueWidget
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
+from qtpy.QtWidgets import QComboBox, QFormLayout, QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+from .option_rows import OptionRows
+from .plots import SharpnessView
+
+_MARGIN_PX = 6
+_COMBO_CHARACTERS = 8
+
+
+class FocusStackPanel(Container):  # type: ignore[misc]
+    """The rows of the panel, without behaviour.
+
+    They lie in one Qt column that scrolls, for magicgui containers and Qt widgets take turns in it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(labels=False)
+        self.stack_choice = ComboBox(label="Z-stack", choices=self._stack_choices)
+        self.axis_choice = ComboBox(label="Focus axis", choices=self._axis_choices)
+        self.sample_button = PushButton(text="Open the sample stack")
+        self.option_rows = OptionRows()
+        self.more_options = QCollapsible("More options", expandedIcon="▾", collapsedIcon="▸")
+        self.height_box = CheckBox(text="Height", tooltip="Adds the focus position between slices, in slices.")
+        self.confidence_box = CheckBox(text="Confidence", tooltip="Adds how sure the height is, from 0 to 1.")
+        self.live_box = CheckBox(
+            text="Live", value=True, tooltip="Fuses anew when an option changes, once there is a result."
+        )
+        self.fuse_button = PushButton(text="Fuse")
+        self.cancel_button = PushButton(text="Cancel", enabled=False)
+        self.progress_bar = ProgressBar(min=0, max=1, value=0)
+        self.description, self.status_line, self.warning_lines = _sentence(), _sentence(), _sentence()
+        self.sharpness_view = SharpnessView()
+        self._lay_out()
+        self.closing = _Closing(self.native)
+
+    def _stack_choices(self, _: Any) -> list[tuple[str, Any]]:
+        return []
+
+    def _axis_choices(self, _: Any) -> list[tuple[str, Any]]:
+        return []
+
+    def _lay_out(self) -> None:
+        column = QWidget()
+        rows = QVBoxLayout(column)
+        rows.setContentsMargins(_MARGIN_PX, _MARGIN_PX, _MARGIN_PX, 0)
+        rows.addLayout(_form(self.stack_choice, self.axis_choice))
+        rows.addWidget(self.description)
+        rows.addWidget(self.sample_button.native)
+        rows.addLayout(_form(*self.option_rows.folded(advanced=False)))
+        rows.addWidget(self._folded_options())
+        rows.addLayout(_side_by_side(QLabel("Add"), self.height_box.native, self.confidence_box.native))
+        rows.addLayout(_side_by_side(self.fuse_button.native, self.cancel_button.native, self.live_box.native))
+        for below in (self.progress_bar.native, self.status_line, self.warning_lines, self.sharpness_view):
+            rows.addWidget(below)
+        rows.addStretch()
+        self.native.layout().setContentsMargins(0, 0, 0, 0)
+        self.native.layout().addWidget(_ScrollArea(column))
+
+    def _folded_options(self) -> QCollapsible:
+        folded = QWidget()
+        folded.setLayout(_form(*self.option_rows.folded(advanced=True)))
+        self.more_options.setDuration(0)
+        self.more_options.layout().setContentsMargins(0, 0, 0, 0)
+        self.more_options.addWidget(folded)
+        return self.more_options
+
+    def say(self, sentence: str) -> None:
+        """Show what has become of the run, or nothing."""
+        _tell(self.status_line, sentence)
+
+    def warn(self, sentences: list[str]) -> None:
+        """Show the warnings of a result, each once; empty ones are left out."""
+        _tell(self.warning_lines, "\n".join(dict.fromkeys(sentence for sentence in sentences if sentence)))
+
+
+class _Closing(QObject):  # type: ignore[misc]
+    """Notices that the panel was taken out of its dock, which napari does when the dock is closed."""
+
+    closed = Signal()
+
+    def __init__(self, panel: QWidget) -> None:
+        super().__init__(panel)
+        self._docked = False
+        panel.installEventFilter(self)
+
+    def eventFilter(self, panel: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        if event.type() == QEvent.Type.ParentChange:
+            was_docked, self._docked = self._docked, panel.parent() is not None
+            if was_docked and not self._docked:
+                self.closed.emit()
+        return False
+
+
+class _ScrollArea(QScrollArea):  # type: ignore[misc]
+    """Scrolls up and down, and is never narrower than what it holds."""
+
+    def __init__(self, column: QWidget) -> None:
+        super().__init__()
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(column)
+        column.installEventFilter(self)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        hint = super().minimumSizeHint()
+        hint.setWidth(self.widget().minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width())
+        return hint
+
+    def eventFilter(self, column: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        if event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return bool(super().eventFilter(column, event))
+
+
+def _form(*widgets: ValueWidget) -> QFormLayout:
+    form = QFormLayout()
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    for widget in widgets:
+        label = QLabel(widget.label)
+        label.setToolTip(widget.tooltip or "")
+        if isinstance(widget.native, QComboBox):
+            widget.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            widget.native.setMinimumContentsLength(_COMBO_CHARACTERS)
+        form.addRow(label, widget.native)
+    return form
+
+
+def _side_by_side(*widgets: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    for widget in widgets:
+        row.addWidget(widget)
+    return row
+
+
+def _sentence() -> QLabel:
+    label = QLabel()
+    label.setWordWrap(True)
+    return label
+
+
+def _tell(label: QLabel, text: str) -> None:
+    label.setText(text)
+    label.setVisible(bool(text))

@@ -1,0 +1,145 @@
+"""The layers a run gives: added once, then updated in place."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .layers import METADATA_KEY, StackChoice
+from .placement import Placement
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from .worker import StackResults
+
+
+@dataclass(frozen=True)
+class ResultKind:
+    """One kind of result layer: its field of `StackResults`, its name and how it is shown."""
+
+    field: str
+    title: str
+    unit: str
+    colormap: str = ""
+    top: float | None = None
+
+
+RESULT_KINDS = {
+    kind.field: kind
+    for kind in (
+        ResultKind("image", "fused", "gray levels"),
+        ResultKind("index", "focus index", "slice", colormap="viridis"),
+        ResultKind("height", "height", "slices", colormap="viridis"),
+        ResultKind("confidence", "confidence", "0 to 1", colormap="magma", top=1.0),
+    )
+}
+
+
+class ResultLayers:
+    """The result layers of every stack that was fused in this panel.
+
+    Layers are found again by reference, never by name: a name may be anybody's.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+        self._layers: dict[tuple[str, int], dict[str, Image]] = {}
+
+    def show(self, fields: list[str], results: StackResults, choice: StackChoice, placement: Placement) -> list[Image]:
+        """Add or update the layers of `results`.
+
+        Parameters
+        ----------
+        fields : list of str
+            Keys of `RESULT_KINDS`.
+        results : StackResults
+        choice : StackChoice
+            What was fused; another stack gets layers of its own. The fused layer takes over its look.
+        placement : Placement
+
+        Returns
+        -------
+        list of napari Image layers
+            Those that were added, not those that were updated.
+        """
+        self.forget_removed()
+        shown = self._layers.setdefault(choice.key, {})
+        source = choice.layer
+        added = []
+        for field in fields:
+            kind = RESULT_KINDS[field]
+            pixels = getattr(results, field)
+            metadata = {METADATA_KEY: provenance(results, source, kind)}
+            layer = shown.get(field)
+            if layer is not None and layer.ndim == len(placement.keywords["scale"]):
+                _update(layer, pixels, placement, metadata)
+            else:
+                look = _fused_look(source) if not kind.colormap else _map_look(kind, results.slices)
+                keywords = {**look, **placement.keywords, "metadata": metadata, "name": f"{source.name} {kind.title}"}
+                shown[field] = self._viewer.add_image(pixels, multiscale=False, **keywords)
+                added.append(shown[field])
+        return added
+
+    def remove(self, key: tuple[str, int], field: str) -> None:
+        """Remove one of our layers, if it is still there."""
+        layer = self._layers.get(key, {}).pop(field, None)
+        if layer is not None and layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)
+
+    def forget_removed(self) -> None:
+        """Let go of the layers that the user has deleted, so that their memory is freed."""
+        for shown in self._layers.values():
+            for field in [field for field, layer in shown.items() if layer not in self._viewer.layers]:
+                del shown[field]
+
+
+def provenance(results: StackResults, source: Image, kind: ResultKind) -> dict[str, Any]:
+    """Return how a result came about, in plain types that survive being written as JSON."""
+    from .. import __version__
+
+    reports = [{"position": list(position), **report.as_dict()} for position, report in results.reports.items()]
+    return {
+        "version": __version__,
+        "result": kind.title,
+        "unit": kind.unit,
+        "source": source.name,
+        "focus_axis": results.focus_axis,
+        "slices": results.slices,
+        "options": asdict(results.options),
+        "sharpness": reports[0] if len(reports) == 1 else reports,
+        "warnings": list(results.warnings),
+    }
+
+
+def _fused_look(source: Image) -> dict[str, Any]:
+    look: dict[str, Any] = {"rgb": bool(source.rgb), "gamma": source.gamma}
+    if not source.rgb:
+        look |= {"contrast_limits": tuple(source.contrast_limits), "colormap": source.colormap}
+    return look
+
+
+def _map_look(kind: ResultKind, slices: int) -> dict[str, Any]:
+    # Hidden, and above the fused layer: one click on the eye shows it.
+    top = slices - 1 if kind.top is None else kind.top
+    return {"rgb": False, "colormap": kind.colormap, "contrast_limits": (0, top), "visible": False}
+
+
+def _update(layer: Image, pixels: npt.NDArray[Any], placement: Placement, metadata: dict[str, Any]) -> None:
+    layer.data = pixels
+    for name, value in placement.keywords.items():
+        present = getattr(layer, name)
+        if name in ("units", "axis_labels"):
+            same = tuple(present) == tuple(value)
+        elif name == "shear":
+            same = False
+        else:
+            present = getattr(present, "affine_matrix", present)
+            same = np.array_equal(present, value)
+        if not same:
+            setattr(layer, name, value)
+    layer.metadata = {**layer.metadata, **metadata}

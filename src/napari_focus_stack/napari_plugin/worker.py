@@ -1,0 +1,259 @@
+"""A run: every position of a layer fused in a thread, one at a time, and stopped at the next slice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.qt.threading import GeneratorWorker, create_worker
+
+from ..errors import InputError
+from ..options import FocusStackOptions
+from .layers import LayerStack, Position
+
+if TYPE_CHECKING:
+    from ..sharpness import SharpnessReport
+
+# Index, height and confidence of one pixel.
+_BYTES_OF_MAPS = 10
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """How far a run is: `done` of `total` visits to a slice, all positions counted."""
+
+    done: int
+    total: int
+    position: int
+    positions: int
+
+    def __str__(self) -> str:
+        visits = self.total // self.positions
+        here = f"slice {self.done - (self.position - 1) * visits}/{visits}"
+        return here if self.positions == 1 else f"stack {self.position}/{self.positions} · {here}"
+
+
+@dataclass(frozen=True)
+class RunFailure:
+    """Why a run ended without a result."""
+
+    error: Exception
+
+
+@dataclass(frozen=True)
+class StackResults:
+    """What a run gives for all positions of a layer, in arrays shaped like their layers.
+
+    Attributes
+    ----------
+    image, index, height, confidence : arrays
+        As in `FocusStackResult`, with the layer's outer axes.
+    reports : dict of position to SharpnessReport
+    warnings : tuple of str
+        Each sentence once.
+    options : FocusStackOptions
+    slices, focus_axis : int
+    """
+
+    image: npt.NDArray[Any]
+    index: npt.NDArray[np.uint16]
+    height: npt.NDArray[np.float32]
+    confidence: npt.NDArray[np.float32]
+    reports: dict[Position, SharpnessReport]
+    warnings: tuple[str, ...]
+    options: FocusStackOptions
+    slices: int
+    focus_axis: int
+
+
+RunOutcome = StackResults | RunFailure | None
+
+
+def fuse_positions(stack: LayerStack, options: FocusStackOptions) -> Generator[RunProgress, None, StackResults]:
+    """Fuse the z-stack at every position, giving control back after every slice.
+
+    Parameters
+    ----------
+    stack : LayerStack
+    options : FocusStackOptions
+
+    Yields
+    ------
+    RunProgress
+
+    Returns
+    -------
+    StackResults
+        As the value of ``StopIteration``.
+
+    Raises
+    ------
+    InputError
+        If the core refuses the stack.
+    """
+    # The core is imported in the worker's thread, so that the window stays live meanwhile.
+    from ..pipeline import focus_stack_steps
+
+    view = stack.at((0,) * len(stack.outer_axes))
+    image = stack.result_array(view.dtype.newbyteorder("="), colour=True)
+    index = stack.result_array(np.uint16, colour=False)
+    height, confidence = (stack.result_array(np.float32, colour=False) for _ in range(2))
+    reports: dict[Position, SharpnessReport] = {}
+    warnings: dict[str, None] = {}
+    for number, position in enumerate(stack.positions):
+        with closing(focus_stack_steps(stack.at(position), stack.rgb, options=options)) as steps:
+            result = yield from _counted(steps, number, stack.position_count)
+        where = stack.result_index(position)
+        image[where], index[where] = result.image, result.index
+        height[where], confidence[where] = result.height, result.confidence
+        reports[position] = result.sharpness
+        warnings |= dict.fromkeys(result.warnings)
+    return StackResults(
+        image, index, height, confidence, reports, tuple(warnings), options, len(view), stack.focus_axis
+    )
+
+
+def _counted(steps: Generator[Any, None, Any], number: int, positions: int) -> Generator[RunProgress, None, Any]:
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return end.value
+        yield RunProgress(number * step.total + step.done, positions * step.total, number + 1, positions)
+
+
+class _Ticket:
+    """Asks one run to stop; set in the window's thread, read in the worker's."""
+
+    cancelled = False
+
+
+class _RunWorker(GeneratorWorker):  # type: ignore[misc]
+    """A worker that stops by its ticket, also when napari asks it to.
+
+    The plain one leaves its generator, and with it the core's reader thread, to the
+    garbage collector, and a RuntimeError ends it without any signal. So runs end by
+    themselves when their ticket says so, and errors are returned.
+    """
+
+    ticket: _Ticket
+
+    def quit(self) -> None:
+        self.ticket.cancelled = True
+
+
+def _run(stack: LayerStack, options: FocusStackOptions, ticket: _Ticket) -> Generator[RunProgress, None, RunOutcome]:
+    try:
+        with closing(fuse_positions(stack, options)) as steps:
+            while not ticket.cancelled:
+                try:
+                    progress = next(steps)
+                except StopIteration as end:
+                    results: StackResults = end.value
+                    return results
+                yield progress
+        return None
+    except Exception as error:
+        return RunFailure(error)
+
+
+class FocusRunner:
+    """Runs one fusion at a time.
+
+    Parameters
+    ----------
+    on_progress : callable
+        Gets a `RunProgress`, in the window's thread.
+    on_end : callable
+        Gets what came of the run, in the window's thread: results, a failure, or None
+        where it was cancelled. The next run may be started from it.
+
+    Attributes
+    ----------
+    options : FocusStackOptions or None
+        Those of the run under way, or of the last one.
+    """
+
+    def __init__(self, on_progress: Callable[[RunProgress], None], on_end: Callable[[RunOutcome], None]) -> None:
+        self.options: FocusStackOptions | None = None
+        self._on_progress = on_progress
+        self._on_end = on_end
+        self._ticket: _Ticket | None = None
+        self._outcome: RunOutcome = None
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way, or about to stop."""
+        return self._ticket is not None
+
+    def start(self, stack: LayerStack, options: FocusStackOptions) -> None:
+        """Start a run.
+
+        Raises
+        ------
+        RuntimeError
+            If one is under way.
+        """
+        if self.running:
+            raise RuntimeError("a run is under way; cancel it and wait for its end")
+        self._ticket, self._outcome = _Ticket(), None
+        self.options = options
+        worker = create_worker(_run, stack, options, self._ticket, _worker_class=_RunWorker, _start_thread=False)
+        worker.ticket = self._ticket
+        worker.yielded.connect(self._progressed)
+        worker.returned.connect(self._returned)
+        worker.finished.connect(self._finished)
+        worker.start()
+
+    def cancel(self) -> None:
+        """Ask the run to stop at the next slice; nothing comes of it, even if it was just done."""
+        if self._ticket is not None:
+            self._ticket.cancelled = True
+
+    def _progressed(self, progress: RunProgress) -> None:
+        if self._ticket is not None and not self._ticket.cancelled:
+            self._on_progress(progress)
+
+    def _returned(self, outcome: RunOutcome) -> None:
+        self._outcome = outcome
+
+    def _finished(self) -> None:
+        cancelled = self._ticket is not None and self._ticket.cancelled
+        outcome, self._ticket, self._outcome = (None if cancelled else self._outcome), None, None
+        self._on_end(outcome)
+
+
+def describe_run(stack: LayerStack, options: FocusStackOptions | None) -> str:
+    """Return the size of a stack and the memory a run needs, or why the core refuses it."""
+    from ..pipeline import memory_needed
+
+    view = stack.at((0,) * len(stack.outer_axes))
+    size = "×".join(str(n) for n in view.shape[:3])
+    colour = "RGB " if stack.rgb else ""
+    several = f"{stack.position_count} stacks of " if stack.position_count > 1 else ""
+    try:
+        one = memory_needed(view.shape, view.dtype, options)
+    except InputError as refusal:
+        return str(refusal)
+    pixels = int(np.prod(view.shape[1:3]))
+    kept = pixels * (int(np.prod(view.shape[3:])) * view.dtype.itemsize + _BYTES_OF_MAPS)
+    return f"{several}{size} {colour}{view.dtype} · needs about {_readable(one + (stack.position_count - 1) * kept)}"
+
+
+def warm_up() -> None:
+    """Load or compile the core's kernels in a thread, so that the first run does not wait for them."""
+    create_worker(_load_kernels, _start_thread=True, _ignore_errors=True)
+
+
+def _load_kernels() -> None:
+    from ..pipeline import warm_up
+
+    warm_up()
+
+
+def _readable(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(count / 1e6, 1):.0f} MB"

@@ -1,0 +1,609 @@
+"""The panel in a real viewer: what its user sees after each step."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import numpy as np
+import pytest
+
+import napari_focus_stack
+from napari_focus_stack import FocusStackOptions, focus_stack, pipeline
+from napari_focus_stack.options import OPTION_SPECS
+from napari_focus_stack.synthetic import make_scene
+
+pytestmark = pytest.mark.usefixtures("window_libraries")
+
+PLUGIN = "napari-focus-stack"
+RUN_MS = 60_000
+SIZED = {"scale": (2.0, 0.5, 0.25), "translate": (7, -3, 11), "units": ("um", "um", "um")}
+
+
+class HeldStack:
+    """A z-stack that lets a worker read only so many planes, until it is released."""
+
+    def __init__(self, pixels):
+        self._pixels = pixels
+        self.shape, self.dtype, self.ndim = pixels.shape, pixels.dtype, pixels.ndim
+        self._turns = threading.Semaphore(0)
+        self.reads = 0
+
+    def let(self, planes):
+        for _ in range(planes):
+            self._turns.release()
+
+    def __getitem__(self, where):
+        if threading.current_thread() is not threading.main_thread():
+            assert self._turns.acquire(timeout=60)
+            self.reads += 1
+        return self._pixels[where]
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self._pixels, dtype)
+
+
+@pytest.fixture
+def workers(qtbot):
+    """Let no worker outlive its test."""
+    from superqt.utils import WorkerBase
+
+    def done():
+        return not WorkerBase._worker_set
+
+    yield lambda: qtbot.waitUntil(done, timeout=RUN_MS)
+    qtbot.waitUntil(done, timeout=RUN_MS)
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("focus-stack-reader")]
+
+
+@pytest.fixture
+def viewer(make_napari_viewer, workers, monkeypatch):
+    monkeypatch.setattr("napari_focus_stack.napari_plugin.widget.warm_up", lambda: None)
+    return make_napari_viewer(strict_qt="raise")
+
+
+@pytest.fixture
+def panel(viewer):
+    return viewer.window.add_plugin_dock_widget(PLUGIN, "Focus stacking")[1]
+
+
+@pytest.fixture
+def wait_end(qtbot):
+    """Wait for the end of a run, and of those that it is followed by."""
+
+    def wait(panel):
+        qtbot.waitUntil(lambda: not panel._runner.running and not panel._live_timer.isActive(), timeout=RUN_MS)
+
+    return wait
+
+
+@pytest.fixture
+def run(wait_end):
+    def press_fuse(panel):
+        assert panel.fuse_button.enabled
+        panel.fuse_button.native.click()
+        assert not panel.fuse_button.enabled
+        wait_end(panel)
+
+    return press_fuse
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return make_scene("bumps", (64, 96), slices=6)
+
+
+def names(viewer):
+    return [layer.name for layer in viewer.layers]
+
+
+def picture(viewer):
+    """Return all that a user sees of the viewer's state."""
+    layers = [(layer.name, layer.visible, tuple(layer.scale)) for layer in viewer.layers]
+    camera = getattr(viewer, "scene", viewer).camera
+    return layers, viewer.layers.selection.active, viewer.dims.point, viewer.dims.range, camera.center, camera.zoom
+
+
+def error_of(fused, truth):
+    return float(np.abs(np.asarray(fused, float) - truth).mean())
+
+
+# ---- what a run gives ------------------------------------------------------------------------------
+
+
+def test_fuse_gives_the_sharp_image_and_its_index_over_the_stack(viewer, panel, run, scene):
+    look = {"colormap": "green", "gamma": 0.8, "contrast_limits": (9, 60000)}
+    source = viewer.add_image(scene.stack, name="bumps", **look, **SIZED)
+    run(panel)
+    assert names(viewer) == ["bumps", "bumps fused", "bumps focus index"]
+    fused, index = viewer.layers[1:]
+    # The picture is the scene's, sharper than any slice of it.
+    assert error_of(fused.data, scene.truth) < 0.7 * min(error_of(image, scene.truth) for image in scene.stack)
+    right = np.abs(index.data - scene.height) < 1
+    assert right[scene.textured].mean() > 0.9
+    # It lies where the stack lies, and looks like it.
+    for layer in (fused, index):
+        for corner in ((0, 0), (63, 0), (0, 95), (63, 95)):
+            np.testing.assert_allclose(layer.data_to_world(corner), source.data_to_world((0, *corner))[1:])
+        assert [str(unit) for unit in layer.units] == ["micrometer"] * 2
+    assert (fused.colormap.name, fused.gamma, fused.contrast_limits) == ("green", 0.8, [9, 60000])
+    assert (index.colormap.name, index.contrast_limits) == ("viridis", [0, 5])
+    assert viewer.layers.selection.active == fused
+
+
+def test_result_is_the_cores(viewer, panel, run, scene):
+    viewer.add_image(scene.stack, name="bumps")
+    panel.height_box.value = panel.confidence_box.value = True
+    run(panel)
+    expected = focus_stack(scene.stack)
+    np.testing.assert_array_equal(viewer.layers["bumps fused"].data, expected.image)
+    np.testing.assert_array_equal(viewer.layers["bumps focus index"].data, expected.index)
+    np.testing.assert_array_equal(viewer.layers["bumps height"].data, expected.height)
+    np.testing.assert_array_equal(viewer.layers["bumps confidence"].data, expected.confidence)
+
+
+def test_input_is_never_written(viewer, panel, run, scene):
+    pixels = scene.stack.copy()
+    pixels.flags.writeable = False
+    source = viewer.add_image(pixels, name="stack", metadata={"mine": 1}, **SIZED)
+    before = pixels.tobytes(), source.data is pixels, dict(source.metadata), tuple(source.scale), source.visible
+    run(panel)
+    after = pixels.tobytes(), source.data is pixels, dict(source.metadata), tuple(source.scale), source.visible
+    assert before == after
+
+
+def test_result_tells_how_it_came_about(viewer, panel, run, scene):
+    viewer.add_image(scene.stack, name="bumps")
+    panel.option_rows.widgets["denoise"].value = 0.5
+    run(panel)
+    told = json.loads(json.dumps(viewer.layers["bumps fused"].metadata[PLUGIN]))
+    assert told["source"] == "bumps"
+    assert told["version"] == napari_focus_stack.__version__
+    assert FocusStackOptions(**told["options"]) == FocusStackOptions(denoise=0.5)
+    assert len(told["sharpness"]["per_slice"]) == 6
+
+
+@pytest.mark.parametrize("kind", ["dask", "zarr", "multiscale"])
+def test_lazy_and_multiscale_layers_give_the_same(viewer, panel, run, scene, kind):
+    if kind == "dask":
+        import dask.array
+
+        source = viewer.add_image(dask.array.from_array(scene.stack, chunks=(1, 32, 96)))
+    elif kind == "zarr":
+        import zarr
+
+        source = viewer.add_image(zarr.array(scene.stack, chunks=(1, 32, 96)))
+    else:
+        source = viewer.add_image([scene.stack, scene.stack[:, ::2, ::2]], multiscale=True)
+    run(panel)
+    fused = viewer.layers[1]
+    np.testing.assert_array_equal(fused.data, focus_stack(scene.stack).image)
+    np.testing.assert_array_equal(fused.data_to_world((63, 95)), source.data_to_world((0, 63, 95))[1:])
+    assert not fused.multiscale
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_rgb_stays_rgb(viewer, panel, run, channels):
+    stack = make_scene("colour", (48, 64), slices=4).stack
+    if channels == 4:
+        stack = np.concatenate([stack, np.full((*stack.shape[:3], 1), 255, np.uint8)], -1)
+    viewer.add_image(stack, rgb=True, name="ore", **SIZED)
+    assert "RGB" in panel.description.text()
+    run(panel)
+    fused, index = viewer.layers[1:]
+    assert fused.rgb
+    assert not index.rgb
+    np.testing.assert_array_equal(fused.data, focus_stack(stack, rgb=True).image)
+
+
+def test_time_series_keeps_its_sliders_and_fuses_every_time(viewer, panel, run, scene):
+    series = np.stack([scene.stack, scene.stack[::-1], scene.stack // 2])
+    source = viewer.add_image(
+        series,
+        name="series",
+        scale=(30, 2, 0.5, 0.5),
+        translate=(0, 5, 1, 1),
+        axis_labels=("t", "z", "y", "x"),
+        units=("s", "um", "um", "um"),
+    )
+    assert "3 stacks of 6×64×96" in panel.description.text()
+    before = viewer.dims.range, viewer.dims.nsteps, viewer.dims.point, viewer.dims.axis_labels
+    run(panel)
+    assert (viewer.dims.range, viewer.dims.nsteps, viewer.dims.point, viewer.dims.axis_labels) == before
+    fused = viewer.layers["series fused"]
+    assert fused.data.shape == (3, 1, 64, 96)
+    for t in range(3):
+        np.testing.assert_array_equal(fused.data[t, 0], focus_stack(series[t]).image)
+        # The one plane of time t is seen from every slice of time t, and from no other time.
+        for k in range(6):
+            seen = fused.world_to_data(source.data_to_world((t, k, 0, 0)))
+            np.testing.assert_array_equal(np.round(seen).astype(int), (t, 0, 0, 0))
+    # The figures are those of the time in view.
+    shown = []
+    for t in (0, 2):
+        viewer.dims.set_point(0, 30 * t)
+        shown.append(panel.sharpness_view.figures["best slice"].text())
+        assert shown[-1].endswith(f"slice {focus_stack(series[t]).sharpness.best_source}")
+
+
+def test_tilted_stack_is_fused_with_a_warning(viewer, panel, run, scene):
+    with pytest.warns(UserWarning, match="Non-orthogonal slicing"):
+        viewer.add_image(scene.stack, rotate=(20, 0, 0))
+    with pytest.warns(UserWarning, match="Non-orthogonal slicing"):
+        run(panel)
+    assert not panel.warning_lines.isHidden()
+    assert panel.warning_lines.text().count("left out") == 1
+
+
+# ---- running again ---------------------------------------------------------------------------------
+
+
+def test_fusing_again_updates_our_layers_in_place(viewer, panel, run, scene):
+    source = viewer.add_image(scene.stack, name="bumps")
+    stranger = viewer.add_image(np.zeros((64, 96)), name="bumps focus index [1]")
+    panel.live_box.value = False
+    run(panel)
+    before = list(viewer.layers)
+    fused = viewer.layers["bumps fused"]
+    fused.contrast_limits = (3, 4)
+    first = fused.data.copy()
+    panel.option_rows.widgets["method"].value = "height"
+    source.scale = (4, 2, 2)
+    run(panel)
+    assert list(viewer.layers) == before
+    assert (fused.data != first).any()
+    np.testing.assert_array_equal(fused.data, focus_stack(scene.stack, method="height").image)
+    assert fused.contrast_limits == [3, 4]
+    assert tuple(fused.scale) == (2, 2)
+    assert fused.metadata[PLUGIN]["options"]["method"] == "height"
+    assert not stranger.data.any()
+
+
+def test_deleted_result_is_added_anew(viewer, panel, run, scene):
+    viewer.add_image(scene.stack, name="bumps")
+    run(panel)
+    viewer.layers.remove("bumps fused")
+    run(panel)
+    assert sorted(names(viewer)) == ["bumps", "bumps focus index", "bumps fused"]
+
+
+def test_another_stack_gets_layers_of_its_own(viewer, panel, run, scene):
+    viewer.add_image(scene.stack, name="a")
+    run(panel)
+    of_a = viewer.layers["a fused"].data.copy()
+    b = viewer.add_image(scene.stack[::-1] // 2, name="b")
+    panel.stack_choice.value = b
+    assert panel.sharpness_view.isHidden() or panel._shown.choice.layer.name == "a"
+    run(panel)
+    assert names(viewer) == ["a", "a fused", "a focus index", "b", "b fused", "b focus index"]
+    np.testing.assert_array_equal(viewer.layers["a fused"].data, of_a)
+
+
+def test_boxes_add_and_take_away_the_maps(viewer, panel, run, scene):
+    viewer.add_image(scene.stack, name="bumps", **SIZED)
+    run(panel)
+    panel.height_box.value = True
+    height = viewer.layers["bumps height"]
+    assert np.abs(height.data - scene.height)[scene.textured].mean() < 0.5
+    assert height.contrast_limits == [0, 5]
+    assert tuple(height.scale) == (0.5, 0.25)
+    panel.confidence_box.value = True
+    assert viewer.layers["bumps confidence"].contrast_limits == [0, 1]
+    panel.height_box.value = False
+    assert names(viewer) == ["bumps", "bumps fused", "bumps focus index", "bumps confidence"]
+
+
+# ---- options and live ------------------------------------------------------------------------------
+
+
+def test_every_option_with_a_choice_has_a_row_and_starts_at_its_default(panel):
+    rows = panel.option_rows
+    assert rows.options() == FocusStackOptions()
+    for name, spec in OPTION_SPECS.items():
+        assert (name in rows.widgets) == (spec.kind != "choice" or len(spec.choices) > 1)
+    for name, widget in rows.widgets.items():
+        spec = OPTION_SPECS[name]
+        assert widget.label == spec.label
+        assert widget.tooltip == spec.help
+        assert panel.more_options.isAncestorOf(widget.native) == spec.advanced
+
+
+def test_every_choice_of_every_option_can_be_made(panel):
+    rows = panel.option_rows
+    for name, spec in OPTION_SPECS.items():
+        widget = rows.widgets.get(name)
+        if widget is None:
+            continue
+        for value in spec.choices:
+            widget.value = value
+            assert getattr(rows.options(), name) == value
+        if spec.kind == "number":
+            for value in (spec.low, spec.high):
+                widget.value = value
+                assert getattr(rows.options(), name) == value
+
+
+def test_noise_is_typed_as_two_numbers(viewer, panel, run, scene):
+    noise = panel.option_rows.widgets["noise"]
+    noise.value = "0.5, 20"
+    assert panel.option_rows.options().noise == (0.5, 20.0)
+    viewer.add_image(scene.stack)
+    noise.value = "a lot"
+    panel.fuse()
+    assert "noise must be" in panel.status_line.text()
+    assert panel.fuse_button.enabled
+    noise.value = "auto"
+    run(panel)
+    assert len(viewer.layers) == 3
+
+
+def test_colour_stack_offers_its_channels(viewer, panel):
+    channel = panel.option_rows.widgets["reference_channel"]
+    viewer.add_image(np.zeros((3, 16, 16), np.uint8), name="gray")
+    assert channel.choices == ("all",)
+    viewer.add_image(np.zeros((3, 16, 16, 3), np.uint8), rgb=True, name="colour")
+    panel.stack_choice.value = viewer.layers["colour"]
+    assert channel.choices == ("all", 0, 1, 2)
+    channel.value = 1
+    assert panel.option_rows.options().reference_channel == 1
+
+
+def test_changed_option_marks_the_result_and_waits_for_fuse(viewer, panel, run, scene):
+    viewer.add_image(scene.stack)
+    panel.live_box.value = False
+    run(panel)
+    denoise = panel.option_rows.widgets["denoise"]
+    denoise.value = 1
+    assert "Out of date" in panel.status_line.text()
+    denoise.value = 0
+    assert panel.status_line.isHidden()
+    denoise.value = 1
+    run(panel)
+    assert panel.status_line.isHidden()
+
+
+def test_live_fuses_once_with_the_last_of_quick_changes(viewer, panel, run, wait_end, scene, monkeypatch):
+    viewer.add_image(scene.stack, name="bumps")
+    run(panel)
+    runs = []
+    start = panel._runner.start
+    monkeypatch.setattr(panel._runner, "start", lambda stack, options: (runs.append(options), start(stack, options)))
+    for value in (0.1, 0.2, 0.3, 0.9):
+        panel.option_rows.widgets["denoise"].value = value
+    wait_end(panel)
+    assert [options.denoise for options in runs] == [0.9]
+    expected = focus_stack(scene.stack, denoise=0.9).image
+    np.testing.assert_array_equal(viewer.layers["bumps fused"].data, expected)
+
+
+def test_live_change_during_a_run_starts_over_and_never_runs_two(viewer, panel, qtbot, wait_end, scene, monkeypatch):
+    at_once, most = 0, 0
+    steps = pipeline.focus_stack_steps
+
+    def counted(*args, **keywords):
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        try:
+            return (yield from steps(*args, **keywords))
+        finally:
+            at_once -= 1
+
+    monkeypatch.setattr(pipeline, "focus_stack_steps", counted)
+    held = HeldStack(scene.stack)
+    viewer.add_image(held, name="bumps", contrast_limits=(0, 65535))
+    panel.fuse()
+    held.let(7)
+    qtbot.waitUntil(lambda: held.reads == 7)
+    panel.option_rows.widgets["denoise"].value = 0.9
+    qtbot.waitUntil(lambda: panel._run_again, timeout=RUN_MS)
+    held.let(100)
+    wait_end(panel)
+    assert most == 1
+    assert names(viewer) == ["bumps", "bumps fused", "bumps focus index"]
+    assert viewer.layers["bumps fused"].metadata[PLUGIN]["options"]["denoise"] == 0.9
+
+
+# ---- leaving off -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def half_way(viewer, panel, qtbot, scene):
+    """Bring a run to its half; return the stack that holds it there."""
+    held = HeldStack(scene.stack)
+    viewer.add_image(held, name="bumps", contrast_limits=(0, 65535))
+    before = picture(viewer)
+    panel.fuse()
+    held.let(5 + 3)  # five to estimate the noise
+    qtbot.waitUntil(lambda: panel.progress_bar.value == 3, timeout=RUN_MS)
+    assert panel.progress_bar.native.text() == "slice 3/6"
+    assert panel.cancel_button.enabled
+    return held, before
+
+
+def test_cancel_half_way_leaves_the_viewer_as_it_was(viewer, panel, half_way, wait_end, run):
+    held, before = half_way
+    panel.cancel_button.native.click()
+    held.let(100)
+    wait_end(panel)
+    assert picture(viewer) == before
+    assert held.reads < 5 + 6
+    assert "nothing was added" in panel.status_line.text()
+    assert not panel.cancel_button.enabled
+    run(panel)
+    assert len(viewer.layers) == 3
+
+
+def test_window_is_live_during_a_run(viewer, panel, half_way, qtbot, wait_end):
+    held, _ = half_way
+    viewer.dims.set_point(0, 5)
+    assert viewer.dims.current_step[0] == 5
+    viewer.layers["bumps"].name = "renamed"
+    held.let(100)
+    wait_end(panel)
+    assert names(viewer) == ["renamed", "renamed fused", "renamed focus index"]
+
+
+def test_removing_the_stack_during_a_run_adds_nothing(viewer, panel, half_way, wait_end):
+    held, _ = half_way
+    viewer.layers.clear()
+    held.let(100)
+    wait_end(panel)
+    assert names(viewer) == []
+    assert not panel.fuse_button.enabled
+
+
+def test_closing_the_dock_during_a_run_adds_nothing(viewer, panel, half_way, workers, qtbot):
+    held, before = half_way
+    viewer.window.remove_dock_widget(panel.native)
+    held.let(100)
+    workers()
+    assert picture(viewer) == before
+    # A closed panel takes no more part in the viewer.
+    viewer.add_image(np.zeros((3, 16, 16)))
+    assert panel.stack_choice.choices == (viewer.layers["bumps"],)
+    panel.fuse()
+    assert not panel._runner.running
+    panel.native.deleteLater()
+    qtbot.wait(50)
+
+
+def test_closing_the_viewer_during_a_run_raises_nothing(viewer, panel, half_way, workers):
+    held, _ = half_way
+    viewer.close()
+    held.let(100)
+    workers()
+    assert names(viewer) == []
+
+
+def test_closed_panel_is_freed(viewer, run, scene):
+    import gc
+    import weakref
+
+    viewer.add_image(scene.stack)
+    dock, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Focus stacking")
+    run(panel)
+    gone = weakref.ref(panel)
+    viewer.window.remove_dock_widget(dock)
+    del dock, panel
+    gc.collect()
+    assert gone() is None
+
+
+# ---- no stack, bad stack ---------------------------------------------------------------------------
+
+
+def test_without_a_stack_fuse_is_off_and_the_sample_is_offered(viewer, panel, qtbot):
+    viewer.add_image(np.zeros((16, 16)), name="flat")
+    assert not panel.fuse_button.enabled
+    assert "open a z-stack" in panel.description.text()
+    assert not panel.sample_button.native.isHidden()
+    panel.sample_button.native.click()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=RUN_MS)
+    assert panel.stack_choice.value == viewer.layers[1]
+    assert panel.fuse_button.enabled
+    assert panel.sample_button.native.isHidden()
+
+
+def broken_by(error):
+    def steps(*args, **keywords):
+        raise error
+        yield
+
+    return steps
+
+
+@pytest.mark.parametrize("error", [None, KeyError("lost"), RuntimeError("lost")], ids=["bad input", "bug", "Qt's trap"])
+def test_error_is_one_sentence_and_the_panel_goes_on(viewer, panel, run, scene, monkeypatch, error):
+    from napari.utils.notifications import notification_manager
+
+    nothing = np.full(scene.stack.shape, np.nan, np.float32)
+    viewer.add_image(nothing if error is None else scene.stack, name="bad", contrast_limits=(0, 1))
+    notification_manager.records.clear()
+    with monkeypatch.context() as patch:
+        if error is not None:
+            patch.setattr(pipeline, "focus_stack_steps", broken_by(error))
+        run(panel)
+    assert names(viewer) == ["bad"]
+    (notification,) = notification_manager.records
+    assert notification.message == panel.status_line.text()
+    assert ("NaN" if error is None else "lost") in notification.message
+    assert "\n" not in notification.message
+    viewer.layers["bad"].data = scene.stack
+    run(panel)
+    assert len(viewer.layers) == 3
+
+
+def test_layer_list_and_choice_go_together(viewer, panel, scene):
+    a = viewer.add_image(scene.stack, name="a")
+    viewer.add_image(scene.stack, name="b")
+    b = viewer.layers["b"]
+    panel.stack_choice.value = b
+    b.name = "renamed"
+    assert panel.stack_choice.value == b
+    assert panel.stack_choice.native.currentText() == "renamed"
+    viewer.layers.move(1, 0)
+    assert panel.stack_choice.value == b
+    viewer.layers.remove(b)
+    assert panel.stack_choice.value == a
+
+
+def test_focus_axis_may_be_chosen(viewer, panel, run, scene):
+    viewer.add_image(np.moveaxis(scene.stack, 0, 2), name="turned")
+    assert panel.axis_choice.value == 0
+    panel.axis_choice.value = 2
+    assert panel.description.text().startswith("6×64×96 uint16")
+    run(panel)
+    fused = viewer.layers["turned fused"]
+    np.testing.assert_array_equal(fused.data[..., 0], focus_stack(scene.stack).image)
+
+
+# ---- the curve -------------------------------------------------------------------------------------
+
+
+def test_curve_and_figures_are_the_reports(viewer, panel, run, scene):
+    viewer.add_image(scene.stack)
+    assert panel.sharpness_view.isHidden()
+    run(panel)
+    report = focus_stack(scene.stack).sharpness
+    slices, values = panel.sharpness_view.plot.curve.getData()
+    np.testing.assert_array_equal(slices, range(6))
+    np.testing.assert_allclose(values, report.per_slice)
+    figures = {name: label.text() for name, label in panel.sharpness_view.figures.items()}
+    assert figures["mean of sources"] == f"{report.mean_of_sources:.4g}"
+    assert figures["fused"] == f"{report.fused:.4g}"
+    assert figures["gain"] == f"× {report.fused / report.mean_of_sources:.3g}"
+    assert figures["best slice"].endswith(f"slice {int(np.argmax(report.per_slice))}")
+
+
+@pytest.mark.parametrize("outer", [(), (2,)])
+def test_click_on_the_curve_goes_to_the_slice_and_back(viewer, panel, run, scene, outer, qtbot):
+    from qtpy.QtCore import QPointF, Qt
+
+    stack = np.broadcast_to(scene.stack, (*outer, *scene.stack.shape))
+    layer = viewer.add_image(stack, name="bumps", scale=(*outer, 2, 0.5, 0.5), translate=(*outer, 7, 0, 0))
+    run(panel)
+    plot = panel.sharpness_view.plot
+    plot.grab()  # which lays it out, shown or not
+    height = plot.view_box.viewRect().center().y()
+    where = plot.mapFromScene(plot.view_box.mapViewToScene(QPointF(4.2, height)))
+    qtbot.mouseClick(plot.viewport(), Qt.MouseButton.LeftButton, pos=where)
+    assert layer.world_to_data(viewer.dims.point)[-3] == 4
+    assert plot.line.value() == 4
+    viewer.dims.set_point(len(outer), layer.data_to_world((*outer, 1, 0, 0))[-3])
+    assert plot.line.value() == 1
+
+
+def test_panel_opens_without_waiting_for_the_kernels(make_napari_viewer, workers, monkeypatch):
+    release, began = threading.Event(), threading.Event()
+
+    def slow():
+        began.set()
+        assert release.wait(60)
+
+    monkeypatch.setattr("napari_focus_stack.pipeline.warm_up", slow)
+    viewer = make_napari_viewer(strict_qt="raise")
+    viewer.window.add_plugin_dock_widget(PLUGIN, "Focus stacking")
+    assert began.wait(60)
+    release.set()
+    workers()
