@@ -22,7 +22,7 @@ KERNEL = np.array([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
 PRIOR = 16.0  # added to every amplitude: below it, differences between slices are noise
 POWER = 64  # of the softmax over slices
 MARGIN_START, MARGIN_WIDTH = 1.02, 0.08  # by how much the winner leads before its pixels are used whole
-RIM_WINDOW = 17  # half-resolution pixels
+RIM_WINDOW = 33  # half-resolution pixels
 BLOCK, BINS, QUANTILE = 16, 12, 0.10  # of the noise estimate
 
 

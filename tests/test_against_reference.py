@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import reference_numpy as reference
 
+import reference_numpy as reference
 from napari_focus_stack import estimate_noise, focus_stack
 from napari_focus_stack.pyramid import noise_gains
 from napari_focus_stack.synthetic import make_scene

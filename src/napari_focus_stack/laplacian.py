@@ -30,6 +30,9 @@ _FLOOR = np.float32(16)
 # W = (A / largest A)^64, taken by six squarings; below 0.3 the power is 0 for float32's purposes.
 _LEAST_RATIO = np.float32(0.3)
 
+# Half-size px. With 17 the rims of a step with occlusion lost another 0.1 dB; flat specimens do not mind.
+_RIM_WINDOW_PX = 33
+
 # Of a range of 1; far below the rounding of integers.
 _ROUNDING = np.float32(4e-6)
 
@@ -156,7 +159,9 @@ class LaplacianFusion:
         lead = (self._first + handicap) / np.maximum(self._second + handicap, np.float32(1e-6))
         clear = np.clip((lead - np.float32(1.02)) / np.float32(0.08), 0, 1)
         winner = self._winner
-        step = ndimage.maximum_filter(winner, 17, mode="mirror") - ndimage.minimum_filter(winner, 17, mode="mirror")
+        step = ndimage.maximum_filter(winner, _RIM_WINDOW_PX, mode="mirror") - ndimage.minimum_filter(
+            winner, _RIM_WINDOW_PX, mode="mirror"
+        )
         even = np.clip(3 - step.astype(np.float32), 0, 1)
         # A slice's own pixel brings its own noise back.
         return np.asarray(clear * blur5(blur5(even)) * (1 - self.setting.denoise), np.float32)
