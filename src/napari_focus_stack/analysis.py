@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .kernels import kernel, row_function, run_bands
+from .kernels import kernel, row_function, run_bands, strips
 from .noise import NoiseModel
 from .pyramid import (
     FloatImage,
@@ -173,12 +173,10 @@ class SliceAnalysis:
 
 
 def _convert_band(source: npt.NDArray[Any], planes: FloatImage, scaling: Scaling, first: int, last: int) -> None:
-    for c in range(len(planes)):
-        rows, target = source[first:last, :, c], planes[c, first:last]
-        if scaling.is_identity:
-            np.copyto(target, rows, casting="unsafe")
-        else:
-            np.copyto(target, scaling.to_kernel(rows), casting="unsafe")
+    for rows in strips(first, last):
+        for c in range(len(planes)):
+            gray = source[rows, :, c]
+            np.copyto(planes[c, rows], gray if scaling.is_identity else scaling.to_kernel(gray), casting="unsafe")
 
 
 @row_function

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, cast
@@ -89,6 +89,12 @@ def thread_count() -> int:
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="focus-stack")
+
+
+def strips(first: int, last: int, rows: int = 16) -> Iterator[slice]:
+    """Yield the rows from `first` to `last`, a few at a time: for NumPy, whose intermediate results add up."""
+    for top in range(first, last, rows):
+        yield slice(top, min(top + rows, last))
 
 
 def run_bands(function: Callable[..., Any], rows: int, width: int, *arguments: Any) -> None:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from .accumulator import FusionSetting
 from .analysis import SliceAnalysis
-from .kernels import kernel, run_bands
+from .kernels import kernel, run_bands, strips
 from .pyramid import FloatImage, add_expanded, blur5, expand, expand_row, reduce
 
 # In noise deviations. Below it energy is not evidence.
@@ -35,9 +35,6 @@ _RIM_WINDOW_PX = 33
 
 # Of a range of 1; far below the rounding of integers.
 _ROUNDING = np.float32(4e-6)
-
-# Whole arrays of intermediate results would cost 20 bytes a pixel.
-_ROWS_AT_ONCE = 16
 
 # What a slice with no finite pixel weighs: enough to divide by.
 _LEAST_VALID = np.float32(1e-3)
@@ -180,8 +177,7 @@ def _compose_band(
     first: int,
     last: int,
 ) -> None:
-    for top in range(first, last, _ROWS_AT_ONCE):
-        rows = slice(top, min(top + _ROWS_AT_ONCE, last))
+    for rows in strips(first, last):
         for c in range(out.shape[2]):
             out[rows, :, c] = _composed(rebuilt[c, rows], margin[rows], own[rows, :, c], setting)
 

@@ -1,0 +1,85 @@
+"""Measure the peak memory of a run above its input, in bytes a pixel of one slice, as a Markdown table.
+
+    python benchmarks/memory.py [--size 2048]
+
+Every case runs in a process of its own, on slices made when they are asked for, so that the stack
+itself never lies in memory; two slices in flight belong to the figure, as do the results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import threading
+import time
+from multiprocessing.connection import Connection
+
+import numpy as np
+import psutil
+
+CASES = [
+    ("uint16 gray", np.uint16, 0, 10),
+    ("uint16 gray", np.uint16, 0, 40),
+    ("uint16 gray", np.uint16, 0, 160),
+    ("uint8 gray", np.uint8, 0, 10),
+    ("float32 gray", np.float32, 0, 10),
+    ("uint8 RGB", np.uint8, 3, 10),
+]
+
+
+class Generated:
+    """A stack of rolled noise."""
+
+    def __init__(self, size: int, slices: int, dtype: type, channels: int) -> None:
+        shape = (size, size, channels) if channels else (size, size)
+        self._noise = np.random.default_rng(0).integers(0, 250, shape).astype(dtype)
+        self.shape = (slices, *shape)
+        self.dtype = self._noise.dtype
+
+    def __getitem__(self, k: int) -> np.ndarray:
+        return np.roll(self._noise, k, axis=0)
+
+
+def run(stack: Generated, answer: Connection) -> None:
+    from napari_focus_stack import focus_stack
+    from napari_focus_stack.pipeline import memory_needed
+
+    focus_stack(Generated(64, 2, stack.dtype.type, stack.shape[3] if len(stack.shape) == 4 else 0))
+    process = psutil.Process()
+    before = process.memory_info().rss
+    peak, running = before, True
+
+    def watch() -> None:
+        nonlocal peak
+        while running:
+            peak = max(peak, process.memory_info().rss)
+            time.sleep(0.001)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    result = focus_stack(stack)
+    running = False
+    watcher.join()
+    assert result.image.shape == stack.shape[1:]
+    pixels = stack.shape[1] * stack.shape[2]
+    answer.send(((peak - before) / pixels, memory_needed(stack.shape, stack.dtype) / pixels))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=2048, help="side of a slice, px")
+    size = parser.parse_args().size
+    context = multiprocessing.get_context("spawn")
+    print(f"Slices of {size} x {size} px.\n")
+    print("| stack | slices | bytes a pixel | told before the run |\n|---|---:|---:|---:|")
+    for name, dtype, channels, slices in CASES:
+        here, there = context.Pipe()
+        child = context.Process(target=run, args=(Generated(size, slices, dtype, channels), there))
+        child.start()
+        measured, told = here.recv()
+        child.join()
+        print(f"| {name} | {slices} | {measured:.1f} | {told:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

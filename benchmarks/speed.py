@@ -1,0 +1,125 @@
+"""Time a run against other work on the same stack, side by side, as Markdown tables.
+
+    python benchmarks/speed.py [--size 2048] [--slices 20] [--repeats 5]
+
+Ratios of medians; the cases take turns, so that a machine whose speed drifts slows all of them alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from napari_focus_stack import focus_stack
+from napari_focus_stack.kernels import thread_count
+from napari_focus_stack.pyramid import level_count
+
+
+def random_stack(slices: int, size: int, channels: int = 0, dtype: type = np.uint16) -> np.ndarray:
+    shape = (slices, size, size, channels) if channels else (slices, size, size)
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype)
+
+
+def opencv_pyramid(stack: np.ndarray) -> np.ndarray:
+    """Fuse by the largest regional energy with OpenCV alone, a slice at a time: no noise model, no height."""
+    levels = level_count(*stack.shape[1:3])
+    best: list[np.ndarray] = []
+    kept: list[np.ndarray] = []
+    for image in stack:
+        fine = image.astype(np.float32)
+        details = []
+        for _ in range(levels):
+            coarse = cv2.pyrDown(fine)
+            details.append(fine - cv2.pyrUp(coarse, dstsize=fine.shape[1::-1]))
+            fine = coarse
+        energies = [cv2.GaussianBlur(d * d, (5, 5), 0) for d in details]
+        if not best:
+            best, kept, base = energies, details, fine / len(stack)
+            continue
+        base += fine / len(stack)
+        for level in range(levels):
+            better = energies[level] > best[level]
+            cv2.copyTo(energies[level], better.astype(np.uint8), best[level])
+            cv2.copyTo(details[level], better.astype(np.uint8), kept[level])
+    fused = base
+    for detail in reversed(kept):
+        fused = detail + cv2.pyrUp(fused, dstsize=detail.shape[1::-1])
+    return np.clip(np.rint(fused), 0, np.iinfo(stack.dtype).max).astype(stack.dtype)
+
+
+def medians(cases: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Return the median seconds of every case, after one run of each that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in cases}
+    for turn in range(repeats + 1):
+        for name, case in cases.items():
+            start = time.perf_counter()
+            case()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def with_threads(threads: int, stack: np.ndarray) -> Callable[[], object]:
+    def run() -> object:
+        os.environ["NAPARI_FOCUS_STACK_THREADS"] = str(threads)
+        try:
+            return focus_stack(stack)
+        finally:
+            del os.environ["NAPARI_FOCUS_STACK_THREADS"]
+
+    return run
+
+
+def print_ratios(title: str, times: dict[str, float], subject: str) -> None:
+    print(f"\n{title}\n\n| case | s | {subject} over it |\n|---|---:|---:|")
+    for name, seconds in times.items():
+        print(f"| {name} | {seconds:.3f} | {times[subject] / seconds:.2f} |")
+
+
+def print_growth(title: str, times: dict[int, float], unit: str) -> None:
+    first = min(times)
+    per_unit = times[first] / first
+    print(f"\n{title}\n\n| {unit} | s | per {unit} over the first |\n|---:|---:|---:|")
+    for amount, seconds in times.items():
+        print(f"| {amount} | {seconds:.3f} | {seconds / amount / per_unit:.2f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=2048, help="side of a slice, px")
+    parser.add_argument("--slices", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    size, slices, repeats = arguments.size, arguments.slices, max(arguments.repeats, 1)
+    stack = random_stack(slices, size)
+    print(f"{slices} slices of {size} x {size} px, uint16; {os.cpu_count()} cores, {thread_count()} used.")
+    cases: dict[str, Callable[[], object]] = {
+        "focus_stack": lambda: focus_stack(stack),
+        "stack.max(axis=0)": lambda: stack.max(axis=0),
+        "OpenCV pyramid": lambda: opencv_pyramid(stack),
+        "laplacian-max": lambda: focus_stack(stack, method="laplacian-max"),
+        "one thread": with_threads(1, stack),
+    }
+    print_ratios("Side by side", medians(cases, repeats), "focus_stack")
+    colour = random_stack(max(slices // 4, 2), size, 3, np.uint8)
+    gray = np.ascontiguousarray(colour[..., 0])
+    kinds = medians({"RGB": lambda: focus_stack(colour), "gray": lambda: focus_stack(gray)}, repeats)
+    print_ratios("Channels, 8 bits", kinds, "RGB")
+    some = random_stack(80, size // 4)
+    grown = medians({str(n): (lambda n=n: focus_stack(some[:n])) for n in (5, 10, 20, 40, 80)}, repeats)
+    print_growth(f"Slices of {size // 4} x {size // 4} px", {int(n): s for n, s in grown.items()}, "slice")
+    sides = (512, 1024, 2048)
+    square = {side: random_stack(10, side) for side in sides}
+    grown = medians({str(side): (lambda side=side: focus_stack(square[side])) for side in sides}, repeats)
+    pixels = {side * side >> 18: grown[str(side)] for side in sides}
+    print_growth("10 slices, quarters of a megapixel", pixels, "quarter")
+
+
+if __name__ == "__main__":
+    main()
