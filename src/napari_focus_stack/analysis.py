@@ -80,18 +80,36 @@ class SliceAnalysis:
         self.gain, self.offset = scaling.noise_line(noise)
         self.least_variance = np.float32(scaling.least_variance)
         self.noise_gains = noise_gains(levels)
-        self.planes = np.empty((channels, *shape), np.float32)
-        self.gaussians = [np.empty((channels, *s), np.float32) for s in self.shapes[1:]]
-        self.energies = [np.empty(s, np.float32) for s in (self.shapes[1], *self.shapes[1:levels])]
-        self.fine_magnitude = np.empty(self.shapes[1], np.float32)
         self.level_energies = np.zeros(levels)
         self.mean_intensity = 0.0
         self.valid: list[FloatImage] | None = None
+        self._channels = channels
+        self._released = True
+        self.make_room()
+
+    def make_room(self) -> None:
+        """Have the buffers that `release` gave back; what they hold is not defined until the next `load`."""
+        if not self._released:
+            return
+        self.planes = np.empty((self._channels, *self.shapes[0]), np.float32)
+        self.gaussians = [np.empty((self._channels, *s), np.float32) for s in self.shapes[1:]]
+        self.energies = [np.empty(s, np.float32) for s in (self.shapes[1], *self.shapes[1 : self.levels])]
+        self.fine_magnitude = np.empty(self.shapes[1], np.float32)
         # Scratch of the size of level 1, the largest that is needed.
-        self._raw = [np.empty(s, np.float32) for s in self.shapes[1 : max(levels, 2)]]
+        self._raw = [np.empty(s, np.float32) for s in self.shapes[1 : max(self.levels, 2)]]
+        self._released = False
+
+    def release(self) -> None:
+        """Give the buffers back, 9 bytes a pixel in gray, until the next `load`."""
+        nothing = np.empty((self._channels, 0, 0), np.float32)
+        self.planes, self.gaussians, self.energies, self._raw = nothing, [], [], []
+        self.fine_magnitude = nothing[0]
+        self.valid = None
+        self._released = True
 
     def load(self, image: npt.NDArray[Any]) -> None:
         """Analyse a slice, shape (y, x) or (y, x, c), of which the first channels are taken."""
+        self.make_room()
         self._fill_planes(image)
         for c in range(len(self.planes)):
             fine = self.planes[c]

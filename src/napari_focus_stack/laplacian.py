@@ -124,6 +124,7 @@ class LaplacianFusion:
 
     def _rebuild(self) -> FloatImage:
         """Return the image of the mean pyramid, shape (c, y, x); the slice's planes serve as its room."""
+        self.setting.analysis.make_room()
         top = len(self._mean) - 1
         image = self._mean[top] / self._weight[top]
         for level in range(top - 1, -1, -1):

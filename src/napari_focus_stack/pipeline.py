@@ -189,10 +189,10 @@ def memory_needed(shape: Sequence[int], dtype: npt.DTypeLike, options: FocusStac
     kind = SliceKind(tuple(shape)[1:], dtype)
     pixels = kind.shape[0] * kind.shape[1]
     denoise = bool(options and options.denoise > 0)
-    # Measured on 10 and on 40 slices of 2048 x 2048 px, two of them being read: 57 bytes a pixel for
-    # 16-bit gray, 84 for 8-bit RGB.
-    per_channel = 11.2 + 4 * kind.dtype.itemsize
-    shared = 38 + 5.4 * denoise
+    # As benchmarks/memory.py measures it, two slices being read: 53 bytes a pixel for 16-bit gray,
+    # 77 for 8-bit RGB.
+    per_channel = 10.7 + 4 * kind.dtype.itemsize
+    shared = 34 + 5.4 * denoise
     return int(pixels * (per_channel * kind.channels + shared))
 
 

@@ -250,10 +250,12 @@ class _Run:
                 f"{self.count}, got {len(self._revisited)}; or use focus_stack."
             )
         fused = self.method.image()
-        maps = self._maps or self._height_maps()
-        # The buffers that the method may have rebuilt the image in are free again.
+        # The buffers that the method may have rebuilt the image in are free again, and those of the
+        # analysis make room for the maps.
         self.analysis.load(fused)
         measured = self._measured(fused)
+        self.analysis.release()
+        maps = self._maps or self._height_maps()
         return FocusStackResult(
             image=self._shaped(fused),
             index=maps.index,
