@@ -11,6 +11,7 @@ import numpy.typing as npt
 from .analysis import SliceAnalysis
 from .height import HeightMaps
 from .noise import NoiseModel
+from .phase import PhaseTracker
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class FusionSetting:
     noise : NoiseModel
     analysis : SliceAnalysis
         The analysis whose `load` is called before every `add`.
+    phase : PhaseTracker or None
+        Tells transparent specimens; its `add` is called before every `add`. None for opaque ones.
     z_preference, denoise : float
         The options of these names.
     """
@@ -37,6 +40,7 @@ class FusionSetting:
     dtype: np.dtype[Any]
     noise: NoiseModel
     analysis: SliceAnalysis
+    phase: PhaseTracker | None = None
     z_preference: float = 0.0
     denoise: float = 0.0
 

@@ -125,6 +125,12 @@ class SliceAnalysis:
         fine = self.planes if level == 0 else self.gaussians[level - 1]
         return np.stack([f - expand(g, self.shapes[level]) for f, g in zip(fine, self.gaussians[level], strict=True)])
 
+    def detail_variance(self, level: int) -> float:
+        """Return the variance that noise gives the mean of a level's deciding channels, at the mean intensity."""
+        variances = self.gain[self.deciding] * self.mean_intensity + self.offset[self.deciding]
+        mean = float(np.mean(np.maximum(variances, self.least_variance)))
+        return mean * self.noise_gains[level] / len(self.deciding)
+
     def _fill_planes(self, image: npt.NDArray[Any]) -> None:
         h, w = image.shape[:2]
         channels = len(self.planes)

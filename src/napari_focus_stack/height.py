@@ -65,6 +65,10 @@ class PeakTracker:
         if analysis.valid is not None:
             finest = finest * analysis.valid[1]
             next_finest = next_finest * analysis.valid[1]
+        self.track(finest, next_finest)
+
+    def track(self, finest: FloatImage, next_finest: FloatImage) -> None:
+        """Take in the two halves of the next slice's focus measure, each 1 in pure noise."""
         run_bands(
             _track_band,
             *self.index.shape,
@@ -104,8 +108,8 @@ class PeakTracker:
         y, x = (np.arange(n) // 2 for n in self.shape)
         return HeightMaps(
             index=self.index[np.ix_(y, x)],
-            height=_doubled(height, self.shape),
-            confidence=_doubled(confidence, self.shape),
+            height=doubled(height, self.shape),
+            confidence=doubled(confidence, self.shape),
         )
 
     def _peak(self) -> FloatImage:
@@ -189,7 +193,7 @@ def smooth_height(height: FloatImage, confidence: FloatImage, sigma_px: float) -
     return smooth
 
 
-def _doubled(half: FloatImage, shape: tuple[int, int]) -> FloatImage:
+def doubled(half: FloatImage, shape: tuple[int, int]) -> FloatImage:
     """Return a map at full size: even pixels are its own, odd ones lie between two."""
     full = np.empty(shape, np.float32)
     run_bands(_double_band, *shape, half, full)

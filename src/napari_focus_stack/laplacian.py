@@ -21,8 +21,9 @@ import numpy.typing as npt
 
 from .accumulator import FusionSetting
 from .analysis import SliceAnalysis
+from .follow import FollowingMean
 from .kernels import kernel, run_bands, strips
-from .pyramid import FloatImage, add_expanded, blur5, expand, expand_row, reduce
+from .pyramid import FloatImage, add_expanded, blur5, expand, expand_row, expanded_rows, reduce
 
 # In noise deviations. Below it energy is not evidence.
 _FLOOR = np.float32(16)
@@ -55,6 +56,7 @@ class LaplacianFusion:
         self._first, self._second = (np.zeros(shapes[1], np.float32) for _ in range(2))
         self._winner = np.zeros(shapes[1], np.uint16)
         self._own = np.zeros((*shapes[0], channels), setting.dtype)
+        self._following = FollowingMean(setting) if setting.phase is not None else None
 
     def add(self, k: int, image: npt.NDArray[Any], analysis: SliceAnalysis) -> None:
         """Take in slice k, a contiguous array of shape (y, x, c), colour channels only."""
@@ -69,6 +71,8 @@ class LaplacianFusion:
         base = strength if analysis.levels == 1 else reduce(strength)
         self._mix(analysis.levels, base, analysis)
         self._keep_whole_pixels(k, image, analysis)
+        if self._following is not None and self.setting.phase is not None:
+            self._following.add(self.setting.phase.focus, preference, analysis)
 
     def _preference(self, k: int) -> float:
         last = max(self.setting.slices - 1, 1)
@@ -116,26 +120,30 @@ class LaplacianFusion:
 
     def image(self) -> npt.NDArray[Any]:
         """Return the fused image of the slices so far, shape (y, x, c), in the stack's dtype."""
-        rebuilt = self._rebuild()
-        margin = expand(self._margin(), _size(self._weight[0]))
+        transparent = self.setting.phase.share() if self.setting.phase is not None else 0.0
+        self.setting.analysis.make_room()
+        rebuilt = self.setting.analysis.planes
+        if transparent < 1:
+            self._rebuild(rebuilt)
+        if self._following is not None and transparent > 0:
+            self._following.blend_into(rebuilt, transparent)
+        margin = self._margin() * np.float32(1 - transparent)
         out = np.empty_like(self._own)
-        run_bands(_compose_band, *_size(margin), rebuilt, margin, self._own, self.setting, out)
+        run_bands(_compose_band, *_size(out), rebuilt, margin, self._own, self.setting, out)
         return out
 
-    def _rebuild(self) -> FloatImage:
-        """Return the image of the mean pyramid, shape (c, y, x); the slice's planes serve as its room."""
-        self.setting.analysis.make_room()
+    def _rebuild(self, out: FloatImage) -> None:
+        """Put the image of the mean pyramid into an array of shape (c, y, x)."""
         top = len(self._mean) - 1
         image = self._mean[top] / self._weight[top]
         for level in range(top - 1, -1, -1):
-            out = self.setting.analysis.planes if level == 0 else np.empty_like(self._mean[level])
-            np.divide(self._mean[level], self._weight[level], out=out)
+            fine = out if level == 0 else np.empty_like(self._mean[level])
+            np.divide(self._mean[level], self._weight[level], out=fine)
             if self.setting.denoise > 0:
-                self._denoise(out, level, image)
-            for c in range(len(out)):
-                add_expanded(out[c], image[c])
-            image = out
-        return image
+                self._denoise(fine, level, image)
+            for c in range(len(fine)):
+                add_expanded(fine[c], image[c])
+            image = fine
 
     def _denoise(self, detail: FloatImage, level: int, coarse: FloatImage) -> None:
         """Shrink the detail to the share that noise does not explain (Wiener 1949), in place."""
@@ -179,8 +187,9 @@ def _compose_band(
     last: int,
 ) -> None:
     for rows in strips(first, last):
+        share = expanded_rows(margin, _size(out), rows)
         for c in range(out.shape[2]):
-            out[rows, :, c] = _composed(rebuilt[c, rows], margin[rows], own[rows, :, c], setting)
+            out[rows, :, c] = _composed(rebuilt[c, rows], share, own[rows, :, c], setting)
 
 
 def _composed(

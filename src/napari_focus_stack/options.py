@@ -136,6 +136,17 @@ class FocusStackOptions:
         low=0,
         auto=True,
     )
+    light: str = _option(
+        "choice",
+        "auto",
+        "Light",
+        "Through a clear specimen, contrast is least in focus and its change along z decides; elsewhere contrast does.",
+        choices={
+            "auto": "As the stack shows",
+            "opaque": "Reflected, or fluorescence",
+            "transparent": "Through a clear specimen",
+        },
+    )
     denoise: float = _option(
         "number",
         0.0,

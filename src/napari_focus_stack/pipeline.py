@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -139,10 +140,13 @@ def focus_stack_steps(
     total = len(slices) * stacker.visits
     for k, image in _read_ahead(slices):
         stacker.add(image)
+        # Not to be held while the next one is read, nor while the result is made.
+        del image
         yield Progress(k + 1, total)
     if stacker.visits == 2:
         for k, image in _read_ahead(slices):
             stacker.revisit(k, image)
+            del image
             yield Progress(len(slices) + k + 1, total)
     return stacker.result()
 
@@ -189,26 +193,27 @@ def memory_needed(shape: Sequence[int], dtype: npt.DTypeLike, options: FocusStac
     kind = SliceKind(tuple(shape)[1:], dtype)
     pixels = kind.shape[0] * kind.shape[1]
     denoise = bool(options and options.denoise > 0)
-    # As benchmarks/memory.py measures it, two slices being read: 53 bytes a pixel for 16-bit gray,
-    # 77 for 8-bit RGB.
-    per_channel = 10.7 + 4 * kind.dtype.itemsize
-    shared = 34 + 5.4 * denoise
+    # As benchmarks/memory.py measures it, two slices being read: 56 bytes a pixel for 16-bit gray,
+    # 90 for 8-bit RGB.
+    per_channel = 14.1 + 5 * kind.dtype.itemsize
+    shared = 32 + 5.4 * denoise
     return int(pixels * (per_channel * kind.channels + shared))
 
 
 def warm_up() -> None:
     """Compile or load the kernels of the default method, so that the first run does not wait for them."""
     rng = np.random.default_rng(0)
-    focus_stack(rng.integers(0, 255, (2, 32, 32), np.uint8))
-    focus_stack(rng.integers(0, 255, (2, 32, 32), np.uint16))
+    focus_stack(rng.integers(0, 255, (3, 32, 32), np.uint8))
+    focus_stack(rng.integers(0, 255, (3, 32, 32), np.uint16))
 
 
 def _read_ahead(slices: Slices) -> Iterator[tuple[int, npt.NDArray[Any]]]:
     """Yield the slices in order, the next being read while one is fused."""
     with ThreadPoolExecutor(1, thread_name_prefix="focus-stack-reader") as reader:
-        following = reader.submit(slices.__getitem__, 0)
+        ahead = deque([reader.submit(slices.__getitem__, 0)])
         for k in range(len(slices)):
-            image = following.result()
+            image = ahead.popleft().result()
             if k + 1 < len(slices):
-                following = reader.submit(slices.__getitem__, k + 1)
+                ahead.append(reader.submit(slices.__getitem__, k + 1))
             yield k, image
+            del image

@@ -198,6 +198,13 @@ def _expand_band(coarse, target, add, first, last):  # type: ignore[no-untyped-d
                 out[x] = row[x]
 
 
+@kernel
+def _expand_strip(coarse, h, top, target):  # type: ignore[no-untyped-def]
+    line = np.empty(coarse.shape[1], np.float32)
+    for y in range(target.shape[0]):
+        expand_row(coarse, top + y, h, line, target[y])
+
+
 # ---- images ----
 
 
@@ -226,6 +233,13 @@ def expand(coarse: FloatImage, shape: tuple[int, int], out: FloatImage | None = 
     """Return a (y, x) image at double size, `shape` saying which of the two doubles."""
     out = np.empty(shape, np.float32) if out is None else out
     run_bands(_expand_band, *shape, coarse, out, False)
+    return out
+
+
+def expanded_rows(coarse: FloatImage, shape: tuple[int, int], rows: slice) -> FloatImage:
+    """Return some rows of `expand`, for work that is done a few rows at a time."""
+    out = np.empty((rows.stop - rows.start, shape[1]), np.float32)
+    _expand_strip(coarse, shape[0], rows.start, out)
     return out
 
 

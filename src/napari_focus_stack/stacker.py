@@ -15,6 +15,7 @@ from .fusion import FUSION_METHODS
 from .height import HeightMaps, PeakTracker
 from .noise import NoiseModel, estimate_noise
 from .options import AUTO, FocusStackOptions
+from .phase import LEAST_LEVELS, PhaseTracker
 from .pyramid import level_count
 from .scaling import Scaling
 from .sharpness import SharpnessReport, focus_from_energies, sharpness
@@ -43,6 +44,9 @@ class FocusStackResult:
     noise : NoiseModel
         The noise model that was used, in gray levels.
     options : FocusStackOptions
+    transparent : float
+        How far the specimen was treated as a transparent one in bright field, 0 to 1: what
+        ``light="auto"`` found.
     warnings : tuple of str
         What the user should know, a sentence each.
     """
@@ -54,6 +58,7 @@ class FocusStackResult:
     sharpness: SharpnessReport
     noise: NoiseModel
     options: FocusStackOptions
+    transparent: float = 0.0
     warnings: tuple[str, ...] = ()
 
 
@@ -205,6 +210,9 @@ class _Run:
             deciding_channels(options, kind.channels),
         )
         self.tracker = PeakTracker((height, width), self.analysis.shapes[1])
+        # Two slices do not tell blur from phase, nor does a pyramid without a second level.
+        opaque = options.light == "opaque" or slices == 2 or self.analysis.levels < LEAST_LEVELS
+        self.phase = None if opaque else PhaseTracker(self.analysis, options.light)
         self.method = FUSION_METHODS[options.method].accumulator(
             FusionSetting(
                 slices=slices,
@@ -212,6 +220,7 @@ class _Run:
                 dtype=kind.dtype,
                 noise=self.noise,
                 analysis=self.analysis,
+                phase=self.phase,
                 z_preference=options.z_preference,
                 denoise=options.denoise,
             )
@@ -231,6 +240,10 @@ class _Run:
         colour = np.ascontiguousarray(self.kind.checked(image)[..., : self.kind.channels])
         self.analysis.load(colour)
         self.with_holes += self.analysis.valid is not None
+        blank = self.analysis.valid is not None and not self.analysis.valid[0].any()
+        if self.phase is not None:
+            self.phase.add(self.analysis)
+            self.phase.interrupted |= blank
         self.method.add(self.count, colour, self.analysis)
         self.tracker.add(self.analysis)
         self.per_slice.append(self._measured(colour))
@@ -264,6 +277,7 @@ class _Run:
             sharpness=SharpnessReport.of(self.options.sharpness_measure, self.per_slice, measured),
             noise=self.noise,
             options=self.options,
+            transparent=self._transparent(),
             warnings=self._warnings(),
         )
 
@@ -272,8 +286,12 @@ class _Run:
             raise InputError(f"method {self.options.method!r} needs every slice only once.")
         return self.method  # type: ignore[return-value]
 
+    def _transparent(self) -> float:
+        return self.phase.share() if self.phase is not None else 0.0
+
     def _height_maps(self) -> HeightMaps:
-        return self.tracker.maps(
+        tracker = self.phase if self.phase is not None and self._transparent() > 0.5 else self.tracker
+        return tracker.maps(
             fill=self.options.fill_height,
             smoothing_px=self.options.height_smoothing_px,
             halo_radius_px=self.options.halo_radius_px,
@@ -304,9 +322,17 @@ class _Run:
         return colour.reshape(self.kind.shape)
 
     def _warnings(self) -> tuple[str, ...]:
-        if not self.with_holes:
-            return ()
-        return (f"{self.with_holes} of {self.count} slices have NaN or infinite pixels; these were left out.",)
+        told = []
+        if self.with_holes:
+            told.append(f"{self.with_holes} of {self.count} slices have NaN or infinite pixels; these were left out.")
+        if self._transparent() > 0 and self.options.light == AUTO:
+            told.append(
+                "The stack shows a transparent specimen in bright field: the change of contrast along z decided; "
+                "choose light 'opaque' if that is wrong."
+            )
+        if self._transparent() > 0.5 and self.options.denoise > 0 and self.options.method == "laplacian":
+            told.append("denoise does not reach transparent specimens, whose neighbouring slices are averaged anyway.")
+        return tuple(told)
 
 
 def chosen_levels(options: FocusStackOptions, height: int, width: int) -> int:

@@ -1,0 +1,64 @@
+"""Transparent specimens in bright field."""
+
+import numpy as np
+import pytest
+
+from napari_focus_stack import FocusStacker, focus_stack
+from napari_focus_stack.synthetic import make_scene
+
+
+def decibels(image, truth):
+    difference = (image.astype(float) - truth)[16:-16, 16:-16]
+    return 10 * np.log10(65535**2 / np.mean(difference**2))
+
+
+@pytest.mark.parametrize("name", ["cells", "cells-strong"])
+def test_coarse_levels_follow_where_phase_turns_into_contrast(name):
+    scene = make_scene(name, (192, 192), 16, "low", 3)
+    stack = np.asarray(scene.stack)
+    fused, opaque = focus_stack(stack), focus_stack(stack, light="opaque")
+    best = max(decibels(image, scene.truth) for image in stack)
+    assert decibels(fused.image, scene.truth) > max(best + 4, decibels(opaque.image, scene.truth) + 6)
+    assert fused.transparent == 1
+    assert "transparent specimen" in fused.warnings[0]
+    error = np.abs(fused.height - scene.height)[scene.textured]
+    assert error.mean() < 0.35
+    assert np.abs(opaque.height - scene.height)[scene.textured].mean() > 1
+
+
+@pytest.mark.parametrize("noise", ["low", "high"])
+@pytest.mark.parametrize("name", ["bumps", "step", "beads"])
+def test_opaque_and_glowing_specimens_are_left_alone(name, noise):
+    stack = np.asarray(make_scene(name, (160, 160), 12, noise, 3).stack)
+    fused, opaque = focus_stack(stack), focus_stack(stack, light="opaque")
+    np.testing.assert_array_equal(fused.image, opaque.image)
+    np.testing.assert_array_equal(fused.height, opaque.height)
+
+
+def test_identical_slices_of_a_clear_specimen_return_that_slice():
+    image = np.asarray(make_scene("cells", (96, 96), 3, "low", 0).stack)[1]
+    np.testing.assert_array_equal(focus_stack([image] * 4).image, image)
+    assert np.abs(focus_stack([image] * 4, light="transparent").image.astype(int) - image).max() <= 1
+
+
+def test_a_result_in_between_changes_nothing():
+    stack = np.asarray(make_scene("cells", (128, 128), 10, "low", 0).stack)
+    patient, curious = FocusStacker(stack.shape), FocusStacker(stack.shape)
+    for image in stack:
+        patient.add(image)
+        curious.add(image)
+        curious.result()
+    np.testing.assert_array_equal(patient.result().image, curious.result().image)
+
+
+def test_a_blank_slice_interrupts_what_changes_along_z():
+    stack = np.asarray(make_scene("cells", (128, 128), 10, "low", 0).stack).astype(np.float32)
+    stack[4] = np.nan
+    result = focus_stack(stack)
+    assert result.transparent == 0
+    assert np.isfinite(result.image).all()
+
+
+def test_denoise_says_that_it_does_not_reach_a_transparent_specimen():
+    stack = np.asarray(make_scene("cells", (128, 128), 10, "low", 0).stack)
+    assert any("denoise" in told for told in focus_stack(stack, denoise=0.5).warnings)
