@@ -106,6 +106,16 @@ def test_pixel_size_is_kept(tmp_path, run):
             assert ("one slice is 2" in tif.ome_metadata) == (name == "h.tif")
 
 
+def test_an_output_among_the_slices_is_warned_of(folder, run):
+    maps = ("--index", "index.png", "--report", folder / "report.json")
+    status, _, err = run("fuse", folder, "-o", folder / "fused.png", *maps)
+    assert status == 0
+    assert err.count("fused.png lies among the slices") == 1
+    assert len(err.splitlines()) == 1
+    # It was no empty threat.
+    assert run("measure", folder)[1].count(".png") == 4
+
+
 def test_quiet_says_nothing(folder, run):
     assert run("fuse", folder, "-o", "f.tif", "--quiet") == (0, "", "")
 

@@ -161,6 +161,18 @@ def test_denoise_lowers_noise_in_flat_ground_and_keeps_texture():
     assert quiet[8:-8, 72:-8].std() == pytest.approx(scene[8:-8, 72:-8].std(), rel=0.02)
 
 
+@every_method
+@pytest.mark.parametrize("option", [{"denoise": 1}, {"z_preference": 0.5}], ids=str)
+def test_an_option_changes_the_image_or_is_warned_of(method, option):
+    rng = np.random.default_rng(0)
+    stack = np.clip(two_halves()[1] + rng.normal(0, 8, (2, 96, 80)), 0, 255).astype(np.uint8)
+    plain, changed = focus_stack(stack, method=method), focus_stack(stack, method=method, **option)
+    (name,) = option
+    ignored = name in FUSION_METHODS[method].ignores
+    assert np.array_equal(plain.image, changed.image) == ignored
+    assert changed.warnings == ((f"Method {method!r} makes no use of {name}.",) if ignored else ())
+
+
 def test_entropy_stays_within_its_bounds():
     regions = np.random.default_rng(0).integers(0, 4, (500, 25))
     entropy = region_entropy(regions)

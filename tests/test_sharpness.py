@@ -221,8 +221,10 @@ def test_the_report_sums_up():
     }
 
 
-def test_a_report_on_flat_slices_has_no_gain():
-    report = SharpnessReport.of("gradient", [0.0, 0.0], 0.0)
+@pytest.mark.parametrize(("measure", "per_slice", "fused"), [("gradient", 0.0, 0.0), ("focus", -1e-5, -2e-4)])
+def test_a_report_on_flat_or_noisy_ground_has_no_gain(measure, per_slice, fused):
+    # Above its own noise bare ground measures a little less than nothing: the ratio would say 20 times sharper.
+    report = SharpnessReport.of(measure, [per_slice, per_slice], fused)
     assert math.isnan(report.gain)
     assert report.as_dict()["gain"] is None
 

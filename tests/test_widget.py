@@ -272,11 +272,30 @@ def test_another_stack_gets_layers_of_its_own(viewer, panel, run, scene):
     run(panel)
     of_a = viewer.layers["a fused"].data.copy()
     b = viewer.add_image(scene.stack[::-1] // 2, name="b")
+    assert not panel.sharpness_view.isHidden()
     panel.stack_choice.value = b
-    assert panel.sharpness_view.isHidden() or panel._shown.choice.layer.name == "a"
+    assert panel.sharpness_view.isHidden()
     run(panel)
     assert names(viewer) == ["a", "a fused", "a focus index", "b", "b fused", "b focus index"]
     np.testing.assert_array_equal(viewer.layers["a fused"].data, of_a)
+
+
+def test_what_is_told_is_told_of_the_chosen_stack(viewer, panel, run, scene):
+    holed = scene.stack.astype(np.float32)
+    holed[2, 5, 5] = np.nan
+    a = viewer.add_image(holed, name="a")
+    b = viewer.add_image(scene.stack > 0, name="b")
+    run(panel)
+    for _ in range(2):
+        assert "NaN" in panel.warning_lines.text()
+        assert not panel.sharpness_view.isHidden()
+        panel.stack_choice.value = b
+        assert panel.warning_lines.isHidden()
+        assert panel.sharpness_view.isHidden()
+        panel.stack_choice.value = a
+    viewer.layers.remove(a)
+    assert panel.stack_choice.value is b
+    assert panel.warning_lines.isHidden()
 
 
 def test_boxes_add_and_take_away_the_maps(viewer, panel, run, scene):
@@ -294,6 +313,15 @@ def test_boxes_add_and_take_away_the_maps(viewer, panel, run, scene):
 
 
 # ---- options and live ------------------------------------------------------------------------------
+
+
+def test_options_that_the_method_ignores_are_greyed(panel):
+    rows = panel.option_rows.widgets
+    assert rows["denoise"].enabled
+    for method, greyed in (("log", True), ("laplacian", False)):
+        rows["method"].value = method
+        assert [rows[name].enabled for name in ("denoise", "z_preference")] == [not greyed] * 2
+        assert rows["levels"].enabled
 
 
 def test_every_option_with_a_choice_has_a_row_and_starts_at_its_default(panel):

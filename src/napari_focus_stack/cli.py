@@ -33,7 +33,7 @@ DEMO_SCENE = "beads"
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        metavar="INPUT...",
+        metavar="INPUT",
         help="A folder, files or globs of slices (sorted by number), an (OME-)TIFF or ImageJ stack, or an OME-Zarr.",
         show_default=False,
     ),
@@ -110,14 +110,14 @@ def demo(
 
 
 def _fuse_and_write(stack: StackSource, options: Any, outputs: Mapping[str, Path], quiet: bool) -> FocusStackResult:
-    from .io import fuse_stack, write_results
+    from .io import fuse_stack, outputs_among_slices, write_results
 
     start = time.perf_counter()
     with terminal.progress_bar("Fusing", quiet) as progress:
         result = fuse_stack(stack, stack.rgb, options, progress)
         seconds = time.perf_counter() - start
         write_results(outputs, result, stack=stack, seconds=seconds)
-    for warning in dict.fromkeys(result.warnings):
+    for warning in dict.fromkeys((*result.warnings, *outputs_among_slices(outputs, stack))):
         terminal.say(f"warning: {warning}")
     if not quiet:
         terminal.print_summary(stack.names, result, outputs, seconds)

@@ -26,12 +26,15 @@ class FusionMethod:
         The method at work.
     visits : int
         How often it has to see every slice: 1 or 2.
+    ignores : tuple of str
+        Options that change nothing with it: greyed in the panel, warned of in the result.
     """
 
     title: str
     help: str
     accumulator: type[Accumulator]
     visits: int = 1
+    ignores: tuple[str, ...] = ()
 
 
 FUSION_METHODS: dict[str, FusionMethod] = {
@@ -44,22 +47,26 @@ FUSION_METHODS: dict[str, FusionMethod] = {
         "Laplacian pyramid, largest energy",
         "The classic rule of Wang & Chang: the slice of the largest regional energy wins at every level.",
         LaplacianMaxFusion,
+        ignores=("denoise", "z_preference"),
     ),
     "log": FusionMethod(
         "Laplacian of Gaussian",
         "The simple baseline: every pixel from the slice of the largest Laplacian of Gaussian.",
         LogFusion,
+        ignores=("denoise", "z_preference"),
     ),
     "decision-map": FusionMethod(
         "Decision map",
         "For few slices of a photograph: a cleaned map of which slice wins, pixels taken whole.",
         DecisionMapFusion,
         visits=2,
+        ignores=("denoise", "z_preference"),
     ),
     "height": FusionMethod(
         "Height map",
         "Every pixel from the slice that the filled height map names: quiet where there is no texture.",
         HeightFusion,
         visits=2,
+        ignores=("denoise", "z_preference"),
     ),
 }

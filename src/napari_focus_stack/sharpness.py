@@ -299,7 +299,7 @@ class SharpnessReport:
         The sharpest slice, the first of equals.
     fused : float
     gain : float
-        `fused` over `mean_of_sources`; NaN if that is 0.
+        `fused` over `mean_of_sources`; NaN if that is not above 0, as "focus" is where there is only noise.
     """
 
     measure: str
@@ -321,7 +321,7 @@ class SharpnessReport:
         """
         values = tuple(float(value) for value in per_slice)
         mean = math.fsum(values) / len(values)
-        gain = float(fused) / mean if mean != 0 else math.nan
+        gain = float(fused) / mean if mean > 0 else math.nan
         return cls(measure, values, mean, int(np.argmax(values)), float(fused), gain)
 
     def as_dict(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from .errors import InputError
 from .fusion import FUSION_METHODS
 from .height import HeightMaps, PeakTracker
 from .noise import NoiseModel, estimate_noise
-from .options import AUTO, FocusStackOptions
+from .options import AUTO, OPTION_SPECS, FocusStackOptions
 from .phase import LEAST_LEVELS, PhaseTracker
 from .pyramid import level_count
 from .scaling import Scaling
@@ -330,7 +330,14 @@ class _Run:
                 "The stack shows a transparent specimen in bright field: the change of contrast along z decided; "
                 "choose light 'opaque' if that is wrong."
             )
-        if self._transparent() > 0.5 and self.options.denoise > 0 and self.options.method == "laplacian":
+        ignored = [
+            name
+            for name in FUSION_METHODS[self.options.method].ignores
+            if getattr(self.options, name) != OPTION_SPECS[name].default
+        ]
+        if ignored:
+            told.append(f"Method {self.options.method!r} makes no use of {' and '.join(ignored)}.")
+        elif self._transparent() > 0.5 and self.options.denoise > 0:
             told.append("denoise does not reach transparent specimens, whose neighbouring slices are averaged anyway.")
         return tuple(told)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,9 @@ def print_summary(
         f"sharpness ({sharpness.measure}), mean of the slices": f"{sharpness.mean_of_sources:.4g}",
         "best slice": f"{best} ({Path(names[best]).name}): {sharpness.per_slice[best]:.4g}",
         "fused": f"{sharpness.fused:.4g}",
-        "gain": f"\u00d7{sharpness.gain:.3g}",
+        "gain": f"\u00d7{sharpness.gain:.3g}"
+        if isfinite(sharpness.gain)
+        else "not defined: no sharpness in the slices",
         "time": f"{seconds:.1f} s for {len(names)} slices",
     }
     rows |= {name.replace("image", "fused image"): str(path) for name, path in outputs.items()}

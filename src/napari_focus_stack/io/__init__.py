@@ -1,7 +1,7 @@
 """Read stacks lazily from files, with their pixel sizes; write images and reports."""
 
 from .files import IMAGE_ENDINGS, natural_key
-from .fusing import check_outputs, fuse_stack, measure_stack, write_results
+from .fusing import check_outputs, fuse_stack, measure_stack, outputs_among_slices, write_results
 from .reading import read_stack
 from .report import plain, write_report
 from .source import PixelSize, StackSource
@@ -16,6 +16,7 @@ __all__ = [
     "fuse_stack",
     "measure_stack",
     "natural_key",
+    "outputs_among_slices",
     "plain",
     "read_stack",
     "staged_outputs",

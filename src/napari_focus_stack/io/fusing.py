@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .files import IMAGE_ENDINGS
 from .report import write_report
 from .source import PixelSize, StackSource
 from .writing import check_output, staged_outputs, write_image
@@ -60,6 +61,20 @@ def check_outputs(wanted: Mapping[str, Path], stack: StackSource) -> dict[str, P
         channels = stack.shape[3] if name == "image" and stack.ndim == 4 else 1
         checked[name] = check_output(path, dtype, channels=channels, inputs=stack.files, others=tuple(checked.values()))
     return checked
+
+
+def outputs_among_slices(outputs: Mapping[str, Path], stack: StackSource) -> list[str]:
+    """Return a sentence of warning if a later run of the slices' folder would take an output for a slice."""
+    folders = {file.parent.resolve() for file in stack.files} if len(stack.files) > 1 else set()
+    names = [
+        path.name
+        for path in outputs.values()
+        if path.suffix.lower() in IMAGE_ENDINGS and path.parent.resolve() in folders
+    ]
+    if not names:
+        return []
+    lie, for_slices = ("lies", "it for one") if len(names) == 1 else ("lie", "them for some")
+    return [f"{', '.join(names)} {lie} among the slices: a run of that whole folder would take {for_slices} of them."]
 
 
 def fuse_stack(stack: Any, rgb: bool, options: FocusStackOptions, progress: Report | None = None) -> FocusStackResult:

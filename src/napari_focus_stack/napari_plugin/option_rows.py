@@ -8,6 +8,7 @@ from magicgui.widgets import CheckBox, ComboBox, FloatSlider, FloatSpinBox, Line
 from magicgui.widgets.bases import ValueWidget
 
 from ..errors import InputError
+from ..fusion import FUSION_METHODS
 from ..options import AUTO, OPTION_SPECS, FocusStackOptions, OptionSpec
 
 _ALL = "all"
@@ -28,6 +29,7 @@ class OptionRows:
         self.widgets: dict[str, ValueWidget] = {
             name: self._widget(spec) for name, spec in OPTION_SPECS.items() if not _only_one_choice(spec)
         }
+        self.widgets["method"].changed.connect(self._grey_what_is_ignored)
 
     def folded(self, advanced: bool) -> list[ValueWidget]:
         """Return the widgets that are folded away, or those that are not."""
@@ -51,6 +53,10 @@ class OptionRows:
             if OPTION_SPECS[name].kind == "channel":
                 widget.reset_choices()
                 widget.enabled = colour
+
+    def _grey_what_is_ignored(self, method: str) -> None:
+        for name in {name for other in FUSION_METHODS.values() for name in other.ignores}:
+            self.widgets[name].enabled = name not in FUSION_METHODS[method].ignores
 
     def _channel_choices(self, _: Any) -> list[tuple[str, Any]]:
         return [(_ALL, _ALL), *((name, k) for k, name in enumerate(_COLOURS if self._colour else ()))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, Container, ProgressBar, PushButton
@@ -78,7 +79,7 @@ class FocusStackPanel(Container):  # type: ignore[misc]
         """Show what has become of the run, or nothing."""
         _tell(self.status_line, sentence)
 
-    def warn(self, sentences: list[str]) -> None:
+    def warn(self, sentences: Iterable[str]) -> None:
         """Show the warnings of a result, each once; empty ones are left out."""
         _tell(self.warning_lines, "\n".join(dict.fromkeys(sentence for sentence in sentences if sentence)))
 

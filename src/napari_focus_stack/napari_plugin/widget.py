@@ -33,6 +33,7 @@ class _Shown:
 
     choice: StackChoice
     results: StackResults
+    warnings: tuple[str, ...]
 
 
 class FocusStackWidget(FocusStackPanel):
@@ -121,6 +122,7 @@ class FocusStackWidget(FocusStackPanel):
             if layer is not None:
                 self.axis_choice.value = focus_axes(layer)[0]
         self.option_rows.set_channels(layer is not None and bool(layer.rgb))
+        self.say("")
         self._refresh()
 
     def _chosen(self) -> StackChoice | None:
@@ -202,13 +204,12 @@ class FocusStackWidget(FocusStackPanel):
         elif outcome is None or ran_on.layer not in self._viewer.layers:
             self.say("Cancelled: nothing was added.")
         else:
-            self._shown = _Shown(ran_on, outcome)
             placement = place_results(ran_on.layer, ran_on.focus_axis)
+            self._shown = _Shown(ran_on, outcome, (placement.dropped, *outcome.warnings))
             added = self._result_layers.show(["image", "index"], outcome, ran_on, placement)
             self._show_maps()
             if added:
                 self._viewer.layers.selection.active = added[0]
-            self.warn([placement.dropped, *outcome.warnings])
         self._refresh()
 
     def _show_maps(self) -> None:
@@ -253,12 +254,17 @@ class FocusStackWidget(FocusStackPanel):
 
     def _outdated(self) -> bool:
         """Return whether the result on show is of the chosen stack, but of other options."""
-        chosen = self._chosen()
-        if self._shown is None or chosen is None or chosen.key != self._shown.choice.key:
-            return False
-        return self._options() != self._shown.results.options
+        shown = self._shown_of_chosen()
+        return shown is not None and self._options() != shown.results.options
 
     # ---- what is shown -------------------------------------------------------------------------
+
+    def _shown_of_chosen(self) -> _Shown | None:
+        """Return the result on show if it is of the stack and the axis that are chosen now."""
+        chosen = self._chosen()
+        if self._shown is None or chosen is None or chosen.key != self._shown.choice.key:
+            return None
+        return self._shown
 
     def _refresh(self) -> None:
         chosen, running = self._chosen(), self._runner.running
@@ -271,6 +277,8 @@ class FocusStackWidget(FocusStackPanel):
             self.say(_OUTDATED)
         elif self.status_line.text() == _OUTDATED:
             self.say("")
+        shown = self._shown_of_chosen()
+        self.warn(shown.warnings if shown is not None else ())
         self._show_sharpness()
 
     def _show_sharpness(self) -> None:
@@ -281,11 +289,12 @@ class FocusStackWidget(FocusStackPanel):
             self._mark_slice()
 
     def _report_in_view(self) -> SharpnessReport | None:
-        if self._shown is None:
+        shown = self._shown_of_chosen()
+        if shown is None:
             return None
-        choice = self._shown.choice
+        choice = shown.choice
         position = tuple(choice.index_in_view(axis, self._viewer) for axis in choice.stack.outer_axes)
-        return self._shown.results.reports.get(position)
+        return shown.results.reports.get(position)
 
     def _view_moved(self) -> None:
         if self._closed or self._shown is None or self._shown.choice.layer not in self._viewer.layers:
