@@ -22,7 +22,7 @@ KERNEL = np.array([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
 PRIOR = 16.0  # added to every amplitude: below it, differences between slices are noise
 POWER = 64  # of the softmax over slices
 MARGIN_START, MARGIN_WIDTH = 1.02, 0.08  # by how much the winner leads before its pixels are used whole
-RIM_WINDOW = 33  # half-resolution pixels
+MOST_WHOLE = 3  # slices: with more, none is the one
 BLOCK, BINS, QUANTILE = 16, 12, 0.10  # of the noise estimate
 
 
@@ -46,8 +46,6 @@ class Reference:
     index_half: Array
     height_half: Float  # unfilled, in slices
     confidence_half: Float
-    winner_half: Array
-    whole: Float  # (y, x), 1 where the winner's own pixels are used
 
 
 # --- pyramid: the last two axes before the channels are y and x -------------------------------------------------
@@ -199,9 +197,12 @@ def fuse(
     smooth = [[blur5(reduce(r[0])), *(blur5(level) for level in r[1:])] for r in activity]
     favour = np.exp(z_preference * np.arange(len(slices)) / max(len(slices) - 1, 1))
     pyramid_image = _blend(pyramids, details, smooth, favour)
-    winner, whole = _whole_pixels(np.stack([r[0] for r in activity]), noise, shape)
-    own = np.take_along_axis(values, _nearest(winner, shape)[None, :, :, None], 0)[0]
-    fused = pyramid_image + whole[..., None] * (own - pyramid_image)
+    fused = pyramid_image
+    if len(slices) <= MOST_WHOLE:
+        winner, whole = _whole_pixels(np.stack([r[0] for r in activity]), noise, shape)
+        own = np.take_along_axis(values, _nearest(winner, shape)[None, :, :, None], 0)[0]
+        fused = pyramid_image + whole[..., None] * (own - pyramid_image)
+    fused = np.clip(fused, values.min(0), values.max(0))
     index, height, confidence = _focus(smooth)
     return Reference(
         image=_in_stack_units(fused, stack.dtype, noise).reshape(stack.shape[1:]),
@@ -210,8 +211,6 @@ def fuse(
         index_half=index,
         height_half=height,
         confidence_half=confidence,
-        winner_half=winner,
-        whole=whole,
     )
 
 
@@ -244,9 +243,7 @@ def _whole_pixels(finest: Float, noise: Noise, shape: tuple[int, ...]) -> tuple[
     visible = 2 * max(100 * relative - 1, 0)
     lead = (first + visible) / np.maximum(second + visible, 1e-6)
     clear = np.clip((lead - MARGIN_START) / MARGIN_WIDTH, 0, 1)
-    step = ndi.maximum_filter(winner, RIM_WINDOW) - ndi.minimum_filter(winner, RIM_WINDOW)
-    calm = blur5(blur5(np.clip(3.0 - step, 0, 1)))
-    return winner, expand(clear * calm, shape)
+    return winner, expand(clear, shape)
 
 
 def _texture(magnitude: Float) -> Float:

@@ -17,16 +17,17 @@ def both(stack, rgb=False, **options):
     return focus_stack(stack, rgb, noise=noise, fill_height=False, light="opaque", **options), expected
 
 
-def scene(name, noise="low"):
+def scene(name, noise="low", slices=7):
     # Sizes that no level of the pyramid divides evenly.
-    made = make_scene(name, shape=(203, 166), slices=7, noise=noise)
+    made = make_scene(name, shape=(203, 166), slices=slices, noise=noise)
     return np.asarray(made.stack), made.rgb
 
 
+@pytest.mark.parametrize("slices", [3, 7])
 @pytest.mark.parametrize("noise", ["low", "high"])
 @pytest.mark.parametrize("name", ["plane", "step", "beads", "colour", "cells"])
-def test_same_pixels_index_height_and_confidence(name, noise):
-    result, expected = both(*scene(name, noise))
+def test_same_pixels_index_height_and_confidence(name, noise, slices):
+    result, expected = both(*scene(name, noise, slices))
     # One gray level is what rounding float32 instead of float64 may do.
     difference = np.abs(result.image.astype(float) - expected.image.astype(float))
     assert difference.max() <= 1

@@ -23,6 +23,8 @@ ORDER = [
     "phase",
     "accumulator",
     "follow",
+    "value_range",
+    "whole_pixels",
     "laplacian",
     "baselines",
     "fusion",

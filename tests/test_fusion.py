@@ -7,6 +7,7 @@ from scipy.ndimage import gaussian_filter
 from napari_focus_stack import focus_stack
 from napari_focus_stack.baselines import region_entropy, without_islands
 from napari_focus_stack.fusion import FUSION_METHODS
+from napari_focus_stack.synthetic import make_scene
 
 every_method = pytest.mark.parametrize("method", FUSION_METHODS)
 DTYPES = [
@@ -132,6 +133,23 @@ def test_a_reference_channel_decides_for_all(method):
     np.testing.assert_allclose(fused[20:-20, 4:away, 1].mean(), 100, atol=6)
     np.testing.assert_allclose(fused[20:-20, -away:-4, 1].mean(), 200, atol=6)
     assert np.abs(fused[..., 0] - sharp)[:, :away].mean() < 2
+
+
+@pytest.mark.parametrize("name", ["bumps", "step", "beads", "colour"])
+def test_shuffling_many_slices_moves_the_image_by_at_most_a_gray_level(name):
+    stack = np.asarray(make_scene(name, (120, 150), 9, "low", 2).stack)
+    noise = focus_stack(stack).noise
+    straight = focus_stack(stack, noise=noise).image.astype(int)
+    order = np.random.default_rng(0).permutation(9)
+    assert np.abs(focus_stack(stack[order], noise=noise).image - straight).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["bumps", "step", "colour", "cells"])
+def test_no_pixel_leaves_the_range_of_the_slices(name):
+    stack = np.asarray(make_scene(name, (120, 150), 9, "high", 2).stack)
+    fused = focus_stack(stack).image
+    assert (fused >= stack.min(axis=0)).all()
+    assert (fused <= stack.max(axis=0)).all()
 
 
 def test_integers_are_clipped_and_not_wrapped():

@@ -1,10 +1,10 @@
-"""The default method: a noise-normalised, softly weighted Laplacian pyramid, and whole pixels where one slice wins.
+"""The default method: a noise-normalised, softly weighted Laplacian pyramid.
 
 Every pixel of every level is the mean of the slices' Laplacians, weighted by
 the 64th power of their energy in units of the noise (plus a floor of 16 noise
-deviations, so that where there is only noise the slices are averaged). Where one
-slice clearly wins, its own pixel replaces the rebuilt one. One visit to each
-slice, in any order.
+deviations, so that where there is only noise the slices are averaged). The
+rebuilt image stays within the range of the slices at every pixel. One visit to
+each slice, in any order.
 
 References
 ----------
@@ -14,6 +14,7 @@ fusion, ICCV 173-182 (1993) (salience-weighted fusion).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,9 @@ from .accumulator import FusionSetting
 from .analysis import SliceAnalysis
 from .follow import FollowingMean
 from .kernels import kernel, run_bands, strips
-from .pyramid import FloatImage, add_expanded, blur5, expand, expand_row, expanded_rows, reduce
+from .pyramid import FloatImage, add_expanded, blur5, expand, expand_row, reduce
+from .value_range import ValueRange
+from .whole_pixels import MOST_SLICES, WholePixels
 
 # In noise deviations. Below it energy is not evidence.
 _FLOOR = np.float32(16)
@@ -31,18 +34,12 @@ _FLOOR = np.float32(16)
 # W = (A / largest A)^64, taken by six squarings; below 0.3 the power is 0 for float32's purposes.
 _LEAST_RATIO = np.float32(0.3)
 
-# Half-size px. With 17 the rims of a step with occlusion lost another 0.1 dB; flat specimens do not mind.
-_RIM_WINDOW_PX = 33
-
-# Of a range of 1; far below the rounding of integers.
-_ROUNDING = np.float32(4e-6)
-
 # What a slice with no finite pixel weighs: enough to divide by.
 _LEAST_VALID = np.float32(1e-3)
 
 
 class LaplacianFusion:
-    """Running weighted mean of every pyramid level, and the running winner at half size."""
+    """Running weighted mean of every pyramid level, and running extremes of every pixel."""
 
     def __init__(self, setting: FusionSetting) -> None:
         self.setting = setting
@@ -53,9 +50,9 @@ class LaplacianFusion:
         self._largest = [np.zeros(s, np.float32) for s in shapes]
         denoising = setting.denoise > 0
         self._squares = [np.zeros(s if denoising else (0, 0), np.float32) for s in shapes]
-        self._first, self._second = (np.zeros(shapes[1], np.float32) for _ in range(2))
-        self._winner = np.zeros(shapes[1], np.uint16)
-        self._own = np.zeros((*shapes[0], channels), setting.dtype)
+        self._range = ValueRange((*shapes[0], channels), setting.dtype)
+        # A stream of unknown length may turn out to be short.
+        self._whole = WholePixels(setting) if setting.slices <= MOST_SLICES else None
         self._following = FollowingMean(setting) if setting.phase is not None else None
 
     def add(self, k: int, image: npt.NDArray[Any], analysis: SliceAnalysis) -> None:
@@ -70,7 +67,9 @@ class LaplacianFusion:
             self._mix(level, strength, analysis)
         base = strength if analysis.levels == 1 else reduce(strength)
         self._mix(analysis.levels, base, analysis)
-        self._keep_whole_pixels(k, image, analysis)
+        self._range.add(image, analysis.valid is not None)
+        if self._whole is not None:
+            self._whole.add(image, analysis)
         if self._following is not None and self.setting.phase is not None:
             self._following.add(self.setting.phase.focus, preference, analysis)
 
@@ -95,29 +94,6 @@ class LaplacianFusion:
             self._squares[level],
         )
 
-    def _keep_whole_pixels(self, k: int, image: npt.NDArray[Any], analysis: SliceAnalysis) -> None:
-        fine = blur5(blur5(analysis.fine_magnitude))
-        if analysis.valid is not None:
-            fine *= analysis.valid[1]
-        once = reduce(fine)
-        twice = blur5(reduce(once))
-        coarse = expand(expand(twice, _size(once)), _size(fine))
-        magnitude = np.sqrt(np.maximum(fine * coarse, 0))
-        bits = np.dtype(f"u{image.itemsize}")
-        h, w, c = image.shape
-        run_bands(
-            _keep_band,
-            *magnitude.shape,
-            magnitude,
-            self._first,
-            self._second,
-            self._winner,
-            k,
-            image.reshape(h, w * c).view(bits),
-            self._own.reshape(h, w * c).view(bits),
-            c,
-        )
-
     def image(self) -> npt.NDArray[Any]:
         """Return the fused image of the slices so far, shape (y, x, c), in the stack's dtype."""
         transparent = self.setting.phase.share() if self.setting.phase is not None else 0.0
@@ -127,10 +103,20 @@ class LaplacianFusion:
             self._rebuild(rebuilt)
         if self._following is not None and transparent > 0:
             self._following.blend_into(rebuilt, transparent)
-        margin = self._margin() * np.float32(1 - transparent)
-        out = np.empty_like(self._own)
-        run_bands(_compose_band, *_size(out), rebuilt, margin, self._own, self.setting, out)
+        out = np.empty((*self.setting.shape, self.setting.channels), self.setting.dtype)
+        run_bands(_compose_band, *_size(out), rebuilt, self._whole_share(transparent), self._compose, out)
         return out
+
+    def _whole_share(self, transparent: float) -> FloatImage | None:
+        return self._whole.share() if self._whole is not None and transparent == 0 else None
+
+    def _compose(self, image: FloatImage, share: FloatImage | None, rows: slice, channel: int) -> npt.NDArray[Any]:
+        """Return rows of a rebuilt, scaled channel in the stack's dtype and within the range of the slices."""
+        if self._whole is not None and share is not None:
+            gray = self._whole.mixed(image, share, rows, channel)
+        else:
+            gray = self.setting.analysis.scaling.to_gray_levels(image, self.setting.dtype)
+        return self._range.clip(gray, rows, channel)
 
     def _rebuild(self, out: FloatImage) -> None:
         """Put the image of the mean pyramid into an array of shape (c, y, x)."""
@@ -156,22 +142,6 @@ class LaplacianFusion:
             energy = blur5(blur5(detail[c] ** 2))
             detail[c] *= np.maximum(1 - variance / np.maximum(energy, np.float32(1e-30)), 0)
 
-    def _margin(self) -> FloatImage:
-        """Return how clearly one slice wins, 0 to 1, at half size; 0 where depth changes fast."""
-        from scipy import ndimage
-
-        # Visible noise blurs the ranking: above 1 % of the range the winner has to win by more.
-        handicap = np.float32(2 * max(100 * self.setting.noise.relative - 1, 0))
-        lead = (self._first + handicap) / np.maximum(self._second + handicap, np.float32(1e-6))
-        clear = np.clip((lead - np.float32(1.02)) / np.float32(0.08), 0, 1)
-        winner = self._winner
-        step = ndimage.maximum_filter(winner, _RIM_WINDOW_PX, mode="mirror") - ndimage.minimum_filter(
-            winner, _RIM_WINDOW_PX, mode="mirror"
-        )
-        even = np.clip(3 - step.astype(np.float32), 0, 1)
-        # A slice's own pixel brings its own noise back.
-        return np.asarray(clear * blur5(blur5(even)) * (1 - self.setting.denoise), np.float32)
-
 
 def _size(image: npt.NDArray[Any]) -> tuple[int, int]:
     return image.shape[0], image.shape[1]
@@ -179,33 +149,14 @@ def _size(image: npt.NDArray[Any]) -> tuple[int, int]:
 
 def _compose_band(
     rebuilt: FloatImage,
-    margin: FloatImage,
-    own: npt.NDArray[Any],
-    setting: FusionSetting,
+    share: FloatImage | None,
+    compose: Callable[[FloatImage, FloatImage | None, slice, int], npt.NDArray[Any]],
     out: npt.NDArray[Any],
-    first: int,
-    last: int,
+    *band: int,
 ) -> None:
-    for rows in strips(first, last):
-        share = expanded_rows(margin, _size(out), rows)
+    for rows in strips(*band):
         for c in range(out.shape[2]):
-            out[rows, :, c] = _composed(rebuilt[c, rows], share, own[rows, :, c], setting)
-
-
-def _composed(
-    image: FloatImage, share: FloatImage, whole: npt.NDArray[Any], setting: FusionSetting
-) -> npt.NDArray[Any]:
-    """Return the rebuilt image moved by a share to the winner's own pixels, in the stack's dtype."""
-    scaling = setting.analysis.scaling
-    if scaling.is_identity:
-        difference = whole - image
-    else:
-        difference = (scaling.to_kernel(whole) - image).astype(np.float32)
-    # Where they differ by rounding only the slice's own pixel is the exact one.
-    exact = np.abs(difference) <= _ROUNDING
-    known = np.isfinite(difference)
-    mixed = scaling.to_gray_levels(image + share * np.where(known, difference, 0), setting.dtype)
-    return np.where(known & (exact | (share >= 1)), whole, mixed)
+            out[rows, :, c] = compose(rebuilt[c, rows], share, rows, c)
 
 
 @kernel
@@ -254,24 +205,3 @@ def _mix_band(  # type: ignore[no-untyped-def]
             else:
                 for x in range(w):
                     out[x] = out[x] * keep[x] + gain[x] * source[x]
-
-
-@kernel
-def _keep_band(  # type: ignore[no-untyped-def]
-    magnitude, best, second, winner, k, image, own, channels, first, last
-):
-    """Update the largest and second largest magnitude and, where slice k wins, its own 2 x 2 pixels."""
-    h = image.shape[0]
-    width = image.shape[1]
-    for j in range(first, last):
-        for i in range(magnitude.shape[1]):
-            m = magnitude[j, i]
-            old = best[j, i]
-            better = m > old or k == 0
-            second[j, i] = old if better and k > 0 else max(second[j, i], m if k > 0 else np.float32(0))
-            best[j, i] = m if better else old
-            winner[j, i] = np.uint16(k) if better else winner[j, i]
-            if better:
-                for y in range(2 * j, min(2 * j + 2, h)):
-                    for x in range(2 * i * channels, min(2 * (i + 1) * channels, width)):
-                        own[y, x] = image[y, x]
