@@ -226,3 +226,11 @@ def test_memory_is_told_by_pixels_and_not_by_slices():
 
 def test_warming_up_does_no_harm():
     warm_up()
+
+
+def test_focus_says_that_it_means_little_where_pixels_are_negative():
+    _, stack = two_halves()
+    floats = stack.astype(np.float32)
+    assert focus_stack(floats).warnings == ()
+    assert "choose 'gradient'" in focus_stack(floats - floats.mean()).warnings[0]
+    assert focus_stack(floats - floats.mean(), sharpness_measure="gradient").warnings == ()

@@ -17,7 +17,8 @@ from .options import FocusStackOptions
 from .slices import SliceKind, Slices, StackLike
 from .stacker import FocusStacker, FocusStackResult
 
-_SLICES_FOR_NOISE = 5
+# Reading them costs as much as reading them again; large slices have blocks enough in three.
+_SLICES_FOR_NOISE, _FROM_LARGE_SLICES, _LARGE_PX = 5, 3, 1 << 23
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def focus_stack_steps(
 
 
 def stack_noise(slices: Slices) -> NoiseModel:
-    """Return the noise model of a stack, from five evenly spaced slices.
+    """Return the noise model of a stack, from five evenly spaced slices, or three of more than 8 Mpx.
 
     Raises
     ------
@@ -163,8 +164,9 @@ def stack_noise(slices: Slices) -> NoiseModel:
     def colour(images: Iterator[npt.NDArray[Any]] | list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         return [slices.kind.checked(image)[..., : slices.kind.channels] for image in images]
 
+    pixels = slices.kind.shape[0] * slices.kind.shape[1]
     try:
-        return estimate_noise(colour(slices.some(_SLICES_FOR_NOISE)))
+        return estimate_noise(colour(slices.some(_FROM_LARGE_SLICES if pixels > _LARGE_PX else _SLICES_FOR_NOISE)))
     except InputError:
         for k in range(len(slices)):
             image = colour([slices[k]])

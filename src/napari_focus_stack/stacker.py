@@ -84,8 +84,10 @@ class FocusStacker:
 
     Notes
     -----
-    Memory is at most 60 bytes for every pixel of one gray slice, results included,
-    whatever the number of slices.
+    Memory is at most 60 bytes for every pixel of one 16-bit gray slice, results
+    included, whatever the number of slices; `pipeline.memory_needed` tells it for
+    other kinds. The order of the slices matters for the height, and for the image of
+    transparent specimens only.
 
     Examples
     --------
@@ -325,6 +327,11 @@ class _Run:
         told = []
         if self.with_holes:
             told.append(f"{self.with_holes} of {self.count} slices have NaN or infinite pixels; these were left out.")
+        if self.options.sharpness_measure == "focus" and min(self.noise.low) < 0:
+            told.append(
+                "The measure 'focus' is relative to the mean intensity, which says little where pixels are negative; "
+                "choose 'gradient'."
+            )
         if self._transparent() > 0 and self.options.light == AUTO:
             told.append(
                 "The stack shows a transparent specimen in bright field: the change of contrast along z decided; "

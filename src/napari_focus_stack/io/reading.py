@@ -116,8 +116,9 @@ def _looks(one: SliceFile) -> tuple[str, str, str]:
 
 def _check_kind(stack: StackSource, min_slices: int) -> None:
     if len(stack) < min_slices:
+        read_as = ", read as one RGB picture" if stack.rgb else ""
         raise InputError(
-            f"focus stacking needs at least {min_slices} slices, got {len(stack)} ({stack.names[0]}); "
+            f"focus stacking needs at least {min_slices} slices, got {len(stack)} ({stack.names[0]}{read_as}); "
             f"name a folder, several files or a TIFF stack."
         )
     if stack.dtype.kind not in "uif":
