@@ -20,6 +20,7 @@ Float = npt.NDArray[np.float64]
 
 KERNEL = np.array([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
 PRIOR = 16.0  # added to every amplitude: below it, differences between slices are noise
+CLEAR = 16.0  # energy, in units of the noise, from where the finest level needs less smoothing
 POWER = 64  # of the softmax over slices
 MARGIN_START, MARGIN_WIDTH = 1.02, 0.08  # by how much the winner leads before its pixels are used whole
 MOST_WHOLE = 3  # slices: with more, none is the one
@@ -196,7 +197,9 @@ def fuse(
     ]
     smooth = [[blur5(reduce(r[0])), *(blur5(level) for level in r[1:])] for r in activity]
     favour = np.exp(z_preference * np.arange(len(slices)) / max(len(slices) - 1, 1))
-    pyramid_image = _blend(pyramids, details, smooth, favour)
+    finest = [reduce(r[0]) for r in activity]
+    trusted = [[s[0] + s[0] / (s[0] + CLEAR) * (r - s[0]), *s[1:]] for s, r in zip(smooth, finest, strict=True)]
+    pyramid_image = _blend(pyramids, details, trusted, favour)
     fused = pyramid_image
     if len(slices) <= MOST_WHOLE:
         winner, whole = _whole_pixels(np.stack([r[0] for r in activity]), noise, shape)

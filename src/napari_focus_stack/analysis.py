@@ -53,6 +53,8 @@ class SliceAnalysis:
     energies : list of float32 arrays
         Smoothed energy of every detail level in units of the noise, 1 where there
         is nothing but noise. Level 0 is held at the size of level 1.
+    fine_energy : float32 array
+        The energy of level 0 before it was smoothed, at the size of level 1.
     fine_magnitude : float32 array
         Magnitude of level 0 in units of the noise, at the size of level 1.
     level_energies : float64 array, shape (levels,)
@@ -94,16 +96,15 @@ class SliceAnalysis:
         self.planes = np.empty((self._channels, *self.shapes[0]), np.float32)
         self.gaussians = [np.empty((self._channels, *s), np.float32) for s in self.shapes[1:]]
         self.energies = [np.empty(s, np.float32) for s in (self.shapes[1], *self.shapes[1 : self.levels])]
-        self.fine_magnitude = np.empty(self.shapes[1], np.float32)
-        # Scratch of the size of level 1, the largest that is needed.
-        self._raw = [np.empty(s, np.float32) for s in self.shapes[1 : max(self.levels, 2)]]
+        self.fine_energy, self.fine_magnitude = (np.empty(self.shapes[1], np.float32) for _ in range(2))
+        self._raw = [np.empty(s, np.float32) for s in self.shapes[1 : self.levels]]
         self._released = False
 
     def release(self) -> None:
         """Give the buffers back, 9 bytes a pixel in gray, until the next `load`."""
         nothing = np.empty((self._channels, 0, 0), np.float32)
         self.planes, self.gaussians, self.energies, self._raw = nothing, [], [], []
-        self.fine_magnitude = nothing[0]
+        self.fine_energy = self.fine_magnitude = nothing[0]
         self.valid = None
         self._released = True
 
@@ -153,7 +154,7 @@ class SliceAnalysis:
             self.valid.append(reduce(self.valid[-1]))
 
     def _fine_energy(self) -> None:
-        raw, magnitude = self._raw[0], self.fine_magnitude
+        raw, magnitude = self.fine_energy, self.fine_magnitude
         sums = np.zeros((2, self.shapes[0][0]))
         run_bands(
             _fine_energy_band,

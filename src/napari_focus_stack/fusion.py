@@ -40,7 +40,7 @@ class FusionMethod:
 FUSION_METHODS: dict[str, FusionMethod] = {
     "laplacian": FusionMethod(
         "Laplacian pyramid",
-        "Noise-aware, softly weighted pyramid; whole pixels where one slice clearly wins. The default.",
+        "Noise-aware, softly weighted pyramid, held within the range of the slices. The default.",
         LaplacianFusion,
     ),
     "laplacian-max": FusionMethod(
@@ -57,7 +57,7 @@ FUSION_METHODS: dict[str, FusionMethod] = {
     ),
     "decision-map": FusionMethod(
         "Decision map",
-        "For few slices of a photograph: a cleaned map of which slice wins, pixels taken whole.",
+        "For few slices of a photograph: a cleaned map of which slice wins, blended at its edges.",
         DecisionMapFusion,
         visits=2,
         ignores=("denoise", "z_preference"),
