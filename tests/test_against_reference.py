@@ -28,10 +28,9 @@ def scene(name, noise="low", slices=7):
 @pytest.mark.parametrize("name", ["plane", "step", "beads", "colour", "cells"])
 def test_same_pixels_index_height_and_confidence(name, noise, slices):
     result, expected = both(*scene(name, noise, slices))
-    # One gray level is what rounding float32 instead of float64 may do, and turn the winner of a tie:
-    # the 2 x 2 pixels of one or two ties among 8,500.
+    # One gray level is what rounding float32 instead of float64 may do.
     difference = np.abs(result.image.astype(float) - expected.image.astype(float))
-    assert (difference > 1).sum() <= (8 if slices == 3 else 0)
+    assert difference.max() <= 1
     assert (difference > 0).mean() < 0.01
     assert np.array_equal(result.index, expected.index)
     assert np.allclose(result.confidence[::2, ::2], expected.confidence_half, atol=2e-3)
