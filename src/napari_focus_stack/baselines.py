@@ -46,12 +46,12 @@ class LaplacianMaxFusion:
             np.copyto(energy, regional, where=better)
             np.copyto(kept, detail, where=better)
         valid = None if analysis.valid is None else analysis.valid[-1]
-        self._base.add(analysis.gaussians[-1], analysis.deciding, valid, self._gray_range())
-
-    def _gray_range(self) -> tuple[float, float]:
-        noise, scaling = self.setting.noise, self.setting.analysis.scaling
-        low, high = scaling.to_kernel(np.array([min(noise.low), max(noise.high)]))
-        return float(low), float(high)
+        self._base.add(
+            analysis.gaussians[-1],
+            analysis.deciding,
+            valid,
+            self.setting.analysis.scaling.gray_range(self.setting.noise),
+        )
 
     def image(self) -> npt.NDArray[Any]:
         """Return the fused image of the slices so far, shape (y, x, c)."""

@@ -38,6 +38,11 @@ class Scaling:
         spread = high - low
         return cls(low, 1 / spread if spread > 0 else 1.0, 1e-10)
 
+    def gray_range(self, noise: NoiseModel) -> tuple[float, float]:
+        """Return the scaled range of intensities a noise model was made from, over all channels."""
+        low, high = self.to_kernel(np.array([min(noise.low), max(noise.high)]))
+        return float(low), float(high)
+
     def to_kernel(self, gray: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Return scaled numbers, float64, none so large that its square overflows float32."""
         return np.clip((gray.astype(np.float64) - self.shift) * self.scale, -_FARTHEST, _FARTHEST)

@@ -214,7 +214,8 @@ class _Run:
         self.tracker = PeakTracker((height, width), self.analysis.shapes[1])
         # Two slices do not tell blur from phase, nor does a pyramid without a second level.
         opaque = options.light == "opaque" or slices == 2 or self.analysis.levels < LEAST_LEVELS
-        self.phase = None if opaque else PhaseTracker(self.analysis, options.light)
+        gray_range = self.analysis.scaling.gray_range(self.noise)
+        self.phase = None if opaque else PhaseTracker(self.analysis, options.light, gray_range)
         self.method = FUSION_METHODS[options.method].accumulator(
             FusionSetting(
                 slices=slices,
