@@ -17,10 +17,10 @@ from .noise import NoiseModel
 from .pyramid import (
     FloatImage,
     blur5,
+    blur_column,
     expand,
     expand_row,
     level_shapes,
-    mirrored,
     noise_gains,
     push_pull,
     reduce,
@@ -128,9 +128,12 @@ class SliceAnalysis:
 
     def detail_variance(self, level: int) -> float:
         """Return the variance that noise gives the mean of a level's deciding channels, at the mean intensity."""
+        return self.noise_variance(float(self.least_variance)) * self.noise_gains[level] / len(self.deciding)
+
+    def noise_variance(self, least: float = 0.0) -> float:
+        """Return the noise variance at the mean intensity, mean over the deciding channels, each at least `least`."""
         variances = self.gain[self.deciding] * self.mean_intensity + self.offset[self.deciding]
-        mean = float(np.mean(np.maximum(variances, self.least_variance)))
-        return mean * self.noise_gains[level] / len(self.deciding)
+        return float(np.mean(np.maximum(variances, least)))
 
     def _fill_planes(self, image: npt.NDArray[Any]) -> None:
         h, w = image.shape[:2]
@@ -264,18 +267,7 @@ def _fine_energy_band(  # type: ignore[no-untyped-def]
             for x in range(w):
                 out[x] *= norm
                 root[x] = np.sqrt(out[x])
-        _mix_rows(squares, 2 * j, h, column)
+        blur_column(squares, 2 * j, h, 5, column)
         reduce_line(column, energy[j])
-        _mix_rows(roots, 2 * j, h, column)
+        blur_column(roots, 2 * j, h, 5, column)
         reduce_line(column, magnitude[j])
-
-
-@row_function
-def _mix_rows(ring, y, h, column):  # type: ignore[no-untyped-def]
-    a = ring[mirrored(y - 2, h) % 5]
-    b = ring[mirrored(y - 1, h) % 5]
-    c = ring[y % 5]
-    d = ring[mirrored(y + 1, h) % 5]
-    e = ring[mirrored(y + 2, h) % 5]
-    for x in range(column.shape[0]):
-        column[x] = (a[x] + e[x]) * np.float32(0.0625) + (b[x] + d[x]) * np.float32(0.25) + c[x] * np.float32(0.375)

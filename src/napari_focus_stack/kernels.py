@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, cast
 
-# Without "afn", "arcp" and "reassoc" across bands the last bits do not depend on how the rows are cut.
+# All of "fast" but "afn" and "arcp", with which the last bits would depend on how the rows are cut.
 _FASTMATH = {"contract", "nnan", "ninf", "nsz", "reassoc"}
 
 # Below this many pixels a second thread costs more than it brings.

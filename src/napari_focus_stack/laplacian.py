@@ -24,7 +24,7 @@ from .accumulator import FusionSetting
 from .analysis import SliceAnalysis
 from .follow import FollowingMean
 from .kernels import kernel, run_bands, strips
-from .pyramid import FloatImage, add_expanded, blur5, expand, expand_row, reduce
+from .pyramid import FloatImage, add_expanded, blur5, expand, expand_row, reduce, size_of
 from .value_range import ValueRange
 from .whole_pixels import MOST_SLICES, WholePixels
 
@@ -116,7 +116,7 @@ class LaplacianFusion:
         if self._following is not None and transparent > 0:
             self._following.blend_into(rebuilt, transparent)
         out = np.empty((*self.setting.shape, self.setting.channels), self.setting.dtype)
-        run_bands(_compose_band, *_size(out), rebuilt, self._whole_share(transparent), self._compose, out)
+        run_bands(_compose_band, *size_of(out), rebuilt, self._whole_share(transparent), self._compose, out)
         return out
 
     def _whole_share(self, transparent: float) -> FloatImage | None:
@@ -148,15 +148,11 @@ class LaplacianFusion:
         analysis = self.setting.analysis
         share = self._squares[level] / self._weight[level] ** 2
         for c in range(len(detail)):
-            around = expand(coarse[c], _size(share))
+            around = expand(coarse[c], size_of(share))
             variance = np.maximum(analysis.gain[c] * around + analysis.offset[c], analysis.least_variance)
             variance *= np.float32(self.setting.denoise * analysis.noise_gains[level]) * share
             energy = blur5(blur5(detail[c] ** 2))
             detail[c] *= np.maximum(1 - variance / np.maximum(energy, np.float32(1e-30)), 0)
-
-
-def _size(image: npt.NDArray[Any]) -> tuple[int, int]:
-    return image.shape[0], image.shape[1]
 
 
 def _compose_band(

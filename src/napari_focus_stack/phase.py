@@ -27,7 +27,7 @@ import numpy.typing as npt
 from .analysis import SliceAnalysis
 from .height import HeightMaps, PeakTracker, doubled
 from .kernels import kernel, row_function, run_bands
-from .pyramid import FloatImage, blur5, expand, expand_row, reduce
+from .pyramid import FloatImage, blur5, expand, expand_row, reduce, size_of
 
 # The band whose statistics are taken: level 0 is too noisy, coarser ones have long periods along z.
 _LEVEL = 1
@@ -225,8 +225,8 @@ def _smoothed(image: FloatImage) -> FloatImage:
 
 def _widely_smoothed(image: FloatImage) -> FloatImage:
     half = reduce(image)
-    around = expand(_smoothed(reduce(half)), (half.shape[0], half.shape[1]))
-    return expand(around, (image.shape[0], image.shape[1]))
+    around = expand(_smoothed(reduce(half)), size_of(half))
+    return expand(around, size_of(image))
 
 
 @row_function

@@ -54,6 +54,11 @@ def level_shapes(height: int, width: int, levels: int) -> list[tuple[int, int]]:
     return shapes
 
 
+def size_of(image: npt.NDArray[np.generic]) -> tuple[int, int]:
+    """Return (y, x) of an image, whatever axes follow."""
+    return image.shape[0], image.shape[1]
+
+
 # ---- rows: what the kernels of this and other modules are made of ----
 
 
@@ -78,15 +83,14 @@ def coarse_index(i, coarse, fine):  # type: ignore[no-untyped-def]
 
 
 @row_function
-def blur_column(source, y, line):  # type: ignore[no-untyped-def]
-    """Write the vertical 5-tap mean around row y of `source` to `line`."""
-    h, w = source.shape
-    a = source[mirrored(y - 2, h)]
-    b = source[mirrored(y - 1, h)]
-    c = source[y]
-    d = source[mirrored(y + 1, h)]
-    e = source[mirrored(y + 2, h)]
-    for x in range(w):
+def blur_column(source, y, h, ring, line):  # type: ignore[no-untyped-def]
+    """Write the 5-tap mean around row y, of h, to `line`; a row lies at its number modulo `ring` in `source`."""
+    a = source[mirrored(y - 2, h) % ring]
+    b = source[mirrored(y - 1, h) % ring]
+    c = source[y % ring]
+    d = source[mirrored(y + 1, h) % ring]
+    e = source[mirrored(y + 2, h) % ring]
+    for x in range(line.shape[0]):
         line[x] = (a[x] + e[x]) * np.float32(0.0625) + (b[x] + d[x]) * np.float32(0.25) + c[x] * np.float32(0.375)
 
 
@@ -168,17 +172,19 @@ def expand_row(coarse, y, h, line, out):  # type: ignore[no-untyped-def]
 
 @kernel
 def _blur_band(source, target, first, last):  # type: ignore[no-untyped-def]
-    line = np.empty(source.shape[1], np.float32)
+    h, w = source.shape
+    line = np.empty(w, np.float32)
     for y in range(first, last):
-        blur_column(source, y, line)
+        blur_column(source, y, h, h, line)
         blur_line(line, target[y])
 
 
 @kernel
 def _reduce_band(source, target, first, last):  # type: ignore[no-untyped-def]
-    line = np.empty(source.shape[1], np.float32)
+    h, w = source.shape
+    line = np.empty(w, np.float32)
     for y in range(first, last):
-        blur_column(source, 2 * y, line)
+        blur_column(source, 2 * y, h, h, line)
         reduce_line(line, target[y])
 
 
@@ -288,7 +294,7 @@ def laplacian_pyramid(image: npt.NDArray[np.generic], levels: int) -> list[Float
     True
     """
     gaussians = gaussian_pyramid(image, levels)
-    details = [fine - expand(coarse, (fine.shape[0], fine.shape[1])) for fine, coarse in itertools.pairwise(gaussians)]
+    details = [fine - expand(coarse, size_of(fine)) for fine, coarse in itertools.pairwise(gaussians)]
     return [*details, gaussians[-1]]
 
 
@@ -339,7 +345,7 @@ def push_pull(image: FloatImage, weight: FloatImage) -> FloatImage:
         trusts.append(np.minimum(4 * mass, 1))
     filled = values[-1]
     for value, trust in zip(reversed(values[:-1]), reversed(trusts[:-1]), strict=True):
-        around = expand(filled, (value.shape[0], value.shape[1]))
+        around = expand(filled, size_of(value))
         filled = around + trust * (value - around)
     return filled
 

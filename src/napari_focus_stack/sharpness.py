@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from .errors import InputError
 from .noise import NoiseModel, estimate_noise
-from .pyramid import expand, gaussian_pyramid, level_count, noise_gains, push_pull, reduce
+from .pyramid import expand, gaussian_pyramid, level_count, noise_gains, push_pull, reduce, size_of
 from .slices import SliceKind
 
 Plane = npt.NDArray[np.float64]
@@ -180,7 +180,7 @@ def _level_energies(plane: Plane, levels: int) -> list[float]:
     gaussians = gaussian_pyramid(image, levels)
     energies = []
     for fine, coarse in pairwise(gaussians):
-        size = (fine.shape[0], fine.shape[1])
+        size = size_of(fine)
         squares = (fine - expand(coarse, size)).astype(np.float64) ** 2
         if known.all():
             mean = float(squares.mean())

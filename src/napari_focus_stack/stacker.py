@@ -265,6 +265,7 @@ class _Run:
                 f"method {self.options.method!r} needs every slice a second time: call revisit(k, slice) for all "
                 f"{self.count}, got {len(self._revisited)}; or use focus_stack."
             )
+        transparent = self._transparent()
         fused = self.method.image()
         # The buffers that the method may have rebuilt the image in are free again, and those of the
         # analysis make room for the maps.
@@ -280,8 +281,8 @@ class _Run:
             sharpness=SharpnessReport.of(self.options.sharpness_measure, self.per_slice, measured),
             noise=self.noise,
             options=self.options,
-            transparent=self._transparent(),
-            warnings=self._warnings(),
+            transparent=transparent,
+            warnings=self._warnings(transparent),
         )
 
     def _second_visit(self) -> SecondVisit:
@@ -307,13 +308,12 @@ class _Run:
         if self.options.sharpness_measure != "focus":
             return sharpness(colour, self.options.sharpness_measure, rgb=False, noise=self.noise)
         analysis = self.analysis
-        variances = analysis.gain[analysis.deciding] * analysis.mean_intensity + analysis.offset[analysis.deciding]
         # The mean above black: a float stack's scaled zero is its darkest pixel, not black.
         black = -analysis.scaling.shift * analysis.scaling.scale
         return focus_from_energies(
             analysis.level_energies,
             analysis.mean_intensity - black,
-            float(np.mean(np.maximum(variances, 0))),
+            analysis.noise_variance(),
             analysis.noise_gains,
         )
 
@@ -324,7 +324,7 @@ class _Run:
             colour = np.concatenate([colour, alpha], axis=2)
         return colour.reshape(self.kind.shape)
 
-    def _warnings(self) -> tuple[str, ...]:
+    def _warnings(self, transparent: float) -> tuple[str, ...]:
         told = []
         if self.with_holes:
             told.append(f"{self.with_holes} of {self.count} slices have NaN or infinite pixels; these were left out.")
@@ -333,7 +333,7 @@ class _Run:
                 "The measure 'focus' is relative to the mean intensity, which says little where pixels are negative; "
                 "choose 'gradient'."
             )
-        if self._transparent() > 0 and self.options.light == AUTO:
+        if transparent > 0 and self.options.light == AUTO:
             told.append(
                 "The stack shows a transparent specimen in bright field: the change of contrast along z decided; "
                 "choose light 'opaque' if that is wrong."
@@ -345,7 +345,7 @@ class _Run:
         ]
         if ignored:
             told.append(f"Method {self.options.method!r} makes no use of {' and '.join(ignored)}.")
-        elif self._transparent() > 0.5 and self.options.denoise > 0:
+        elif transparent > 0.5 and self.options.denoise > 0:
             told.append("denoise does not reach transparent specimens, whose neighbouring slices are averaged anyway.")
         return tuple(told)
 

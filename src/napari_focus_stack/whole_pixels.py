@@ -16,7 +16,7 @@ import numpy.typing as npt
 from .accumulator import FusionSetting
 from .analysis import SliceAnalysis
 from .kernels import kernel, run_bands
-from .pyramid import FloatImage, blur5, expand, expanded_rows, reduce
+from .pyramid import FloatImage, blur5, expand, expanded_rows, reduce, size_of
 
 MOST_SLICES = 3
 
@@ -40,7 +40,7 @@ class WholePixels:
         if analysis.valid is not None:
             fine *= analysis.valid[1]
         once = reduce(fine)
-        wide = expand(expand(blur5(reduce(once)), _size(once)), _size(fine))
+        wide = expand(expand(blur5(reduce(once)), size_of(once)), size_of(fine))
         magnitude = np.sqrt(np.maximum(fine * wide, 0))
         bits = np.dtype(f"u{image.itemsize}")
         h, w, c = image.shape
@@ -76,10 +76,6 @@ class WholePixels:
         full = expanded_rows(share, self._setting.shape, rows)
         gray = scaling.to_gray_levels(image + full * np.where(known, difference, 0), self._setting.dtype)
         return np.where(known & (full >= 1), own, gray)
-
-
-def _size(image: npt.NDArray[Any]) -> tuple[int, int]:
-    return image.shape[0], image.shape[1]
 
 
 @kernel
