@@ -197,8 +197,7 @@ def fuse(
     ]
     smooth = [[blur5(reduce(r[0])), *(blur5(level) for level in r[1:])] for r in activity]
     favour = np.exp(z_preference * np.arange(len(slices)) / max(len(slices) - 1, 1))
-    finest = [reduce(r[0]) for r in activity]
-    trusted = [[s[0] + s[0] / (s[0] + CLEAR) * (r - s[0]), *s[1:]] for s, r in zip(smooth, finest, strict=True)]
+    trusted = [_trusted(s, reduce(r[0])) for s, r in zip(smooth, activity, strict=True)]
     pyramid_image = _blend(pyramids, details, trusted, favour)
     fused = pyramid_image
     if len(slices) <= MOST_WHOLE:
@@ -215,6 +214,24 @@ def fuse(
         height_half=height,
         confidence_half=confidence,
     )
+
+
+def _trusted(smooth: list[Float], finest: Float) -> list[Float]:
+    """Return the square of the strength of a slice at every level: its own energy and that of the levels beside it."""
+    squares = []
+    for level, energy in enumerate(smooth):
+        if level == 0:
+            own = energy + energy / (energy + CLEAR) * (finest - energy)
+        else:
+            own = np.sqrt(energy * blur5(energy))
+            finer = smooth[0] if level == 1 else reduce(smooth[level - 1])
+            own = own * np.sqrt(1 + blur5(finer) / CLEAR)
+        if level + 1 < len(smooth):
+            coarser = smooth[level + 1]
+            around = blur5(coarser) if level == 0 else expand(coarser, energy.shape)
+            own = own * np.sqrt(1 + around / (CLEAR + energy**2))
+        squares.append(own)
+    return squares
 
 
 def _blend(pyramids: list[list[Float]], details: list[list[Float]], smooth: list[list[Float]], favour: Float) -> Float:

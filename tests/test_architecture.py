@@ -25,6 +25,7 @@ ORDER = [
     "follow",
     "value_range",
     "whole_pixels",
+    "strength",
     "laplacian",
     "baselines",
     "fusion",

@@ -25,14 +25,12 @@ from .analysis import SliceAnalysis
 from .follow import FollowingMean
 from .kernels import kernel, run_bands, strips
 from .pyramid import FloatImage, add_expanded, blur5, expand, expand_row, reduce, size_of
+from .strength import strength as slice_strength
 from .value_range import ValueRange
 from .whole_pixels import MOST_SLICES, WholePixels
 
 # In noise deviations. Below it energy is not evidence.
 _FLOOR = np.float32(16)
-
-# In units of the noise: where a pixel's energy is its own.
-_CLEAR_ENERGY = np.float32(16)
 
 # W = (A / largest A)^64, taken by six squarings; below 0.3 the power is 0 for float32's purposes.
 _LEAST_RATIO = np.float32(0.3)
@@ -63,7 +61,7 @@ class LaplacianFusion:
         preference = self._preference(k)
         strength = np.empty((0, 0), np.float32)
         for level in range(analysis.levels):
-            strength = self._strength(level, preference, analysis)
+            strength = _FLOOR + np.float32(preference) * slice_strength(analysis, level)
             # Level 0's strength has the size of level 1; its pixels' validity is applied at full size.
             if analysis.valid is not None and level > 0:
                 strength *= np.maximum(analysis.valid[level], _LEAST_VALID)
@@ -75,15 +73,6 @@ class LaplacianFusion:
             self._whole.add(image, analysis)
         if self._following is not None and self.setting.phase is not None:
             self._following.add(self.setting.phase.focus, preference, analysis)
-
-    @staticmethod
-    def _strength(level: int, preference: float, analysis: SliceAnalysis) -> FloatImage:
-        energy = analysis.energies[level]
-        if level == 0:
-            # Far above the noise a decision needs less smoothing: thin filaments gained 0.1 to 0.5 dB.
-            # S moves to R by S / (S + c); written so that nothing cancels.
-            energy = energy * ((analysis.fine_energy + _CLEAR_ENERGY) / (energy + _CLEAR_ENERGY))
-        return np.asarray(_FLOOR + np.float32(preference) * np.sqrt(energy), np.float32)
 
     def _preference(self, k: int) -> float:
         last = max(self.setting.slices - 1, 1)
