@@ -30,6 +30,7 @@ ORDER = [
     "baselines",
     "fusion",
     "sharpness",
+    "surface",
     "align",
     "synthetic",
     "options",

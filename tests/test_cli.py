@@ -18,7 +18,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from napari_focus_stack.cli import main
+from napari_focus_stack.io import HEIGHT_UNITS
 from napari_focus_stack.options import OPTION_SPECS
+from napari_focus_stack.surface import SURFACE_FORMS
 
 
 def half_sharp_slices(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -106,6 +108,105 @@ def test_pixel_size_is_kept(tmp_path, run):
             assert ("one slice is 2" in tif.ome_metadata) == (name == "h.tif")
 
 
+def tilted_stack(path: Path, z_um: float | None = 0.5) -> np.ndarray:
+    """Write a stack of a tilted sheet, textured but for a corner; return its height in slices."""
+    y, x = np.mgrid[:96, :128]
+    height = 2 + 0.04 * x + 0.02 * y
+    rng = np.random.default_rng(0)
+    texture = rng.normal(0, 4000, (96, 128))
+    texture[:40, :40] = 0
+    blurred = np.stack([gaussian_filter(texture, sigma) for sigma in np.arange(0.7, 8, 0.25)])
+    away = np.abs(np.arange(10)[:, None, None] - height) / 0.25
+    rows, columns = np.broadcast_arrays(y, x)
+    slices = blurred[np.minimum(away.round().astype(int), len(blurred) - 1), rows, columns]
+    slices = rng.normal(30000 + slices, 20)
+    sizes = {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25, **({"PhysicalSizeZ": z_um} if z_um else {})}
+    metadata = {"axes": "ZYX", **sizes}
+    tifffile.imwrite(path, slices.astype(np.uint16), ome=True, photometric="minisblack", metadata=metadata)
+    return height
+
+
+def description(path: str) -> str:
+    with tifffile.TiffFile(path) as tif:
+        return tif.ome_metadata
+
+
+def test_height_map_is_written_in_slices_or_um(tmp_path, run):
+    height = tilted_stack(tmp_path / "s.ome.tif")
+    inner = np.s_[48:-16, 48:-16]
+    for unit, step in (("slices", 1.0), ("um", 0.5)):
+        assert run("fuse", tmp_path / "s.ome.tif", "-o", "f.tif", "--height", "h.tif", "--height-unit", unit)[0] == 0
+        error = tifffile.imread("h.tif") - step * height
+        assert np.abs(error[inner]).mean() < 0.15 * step
+        assert ("position in µm above the first slice" in description("h.tif")) == (unit == "um")
+        assert ("position in slices, counted from 0" in description("h.tif")) == (unit == "slices")
+        assert "one slice is 0.5 µm" in description("h.tif")
+
+
+def test_z_step_is_taken_from_the_command_line(tmp_path, run):
+    height = tilted_stack(tmp_path / "s.ome.tif", z_um=None)
+    wanted = (tmp_path / "s.ome.tif", "-o", "f.tif", "--height", "h.tif", "--height-unit", "um")
+    status, out, err = run("fuse", *wanted)
+    assert (status, out) == (1, "")
+    assert err == (
+        "napari-focus-stack: heights in µm need the distance between slices, which the files do not tell; "
+        "give it with --z-step.\n"
+    )
+    assert files_in(Path()) == []
+    assert run("fuse", *wanted, "--z-step", "3", "--report", "r.json")[0] == 0
+    assert np.abs(tifffile.imread("h.tif") - 3 * height)[48:-16, 48:-16].mean() < 0.45
+    assert 'PhysicalSizeZ="3.0"' in description("h.tif")
+    told = json.loads(Path("r.json").read_text())
+    assert told["pixel_size"] == {"z_um": 3, "y_um": 0.25, "x_um": 0.25}
+
+
+def test_height_map_is_levelled_and_masked_when_asked(tmp_path, run):
+    tilted_stack(tmp_path / "s.ome.tif")
+    maps = ("--height", "h.tif", "--confidence", "c.tif", "--height-unit", "um")
+    assert (
+        run("fuse", tmp_path / "s.ome.tif", "-o", "f.tif", *maps, "--level", "plane", "--trust", "1", "--mask")[0] == 0
+    )
+    height, confidence = tifffile.imread("h.tif"), tifffile.imread("c.tif")
+    np.testing.assert_array_equal(np.isnan(height), confidence < 1)
+    assert np.isnan(height[8:24, 8:24]).mean() > 0.9
+    assert np.isnan(height[56:, 56:]).mean() < 0.05
+    assert abs(np.nanmedian(height)) < 0.05
+    assert np.nanstd(height) < 0.15
+    assert "height in µm above the fitted plane; NaN where its confidence is below 1" in description("h.tif")
+
+
+def test_report_tells_tilt_and_roughness(tmp_path, run):
+    height = tilted_stack(tmp_path / "s.ome.tif")
+    for report in ("r.json", "r.csv"):
+        assert run("fuse", tmp_path / "s.ome.tif", "-o", "f.tif", "--report", report)[0] == 0
+    surface = json.loads(Path("r.json").read_text())["surface"]
+    assert surface["unit"] == "µm"
+    assert surface["form"] == "plane"
+    # It rises by 0.04 slices of 0.5 µm for a pixel of 0.25 µm along x, by half of that along y.
+    assert surface["tilt_deg"] == pytest.approx(np.degrees(np.arctan(np.hypot(0.08, 0.04))), rel=0.03)
+    assert surface["tilt_direction_deg"] == pytest.approx(np.degrees(np.arctan2(0.04, 0.08)), abs=2)
+    height[:40, :40] = np.nan
+    assert surface["raw"]["Sq"] == pytest.approx(0.5 * np.nanstd(height), rel=0.05)
+    assert surface["levelled"]["Sq"] < 0.1
+    assert surface["trusted_share"] == pytest.approx(1 - 40 * 40 / (96 * 128), abs=0.06)
+    rows = {tuple(row[:2]): row[2] for row in csv.reader(Path("r.csv").read_text().splitlines())}
+    assert float(rows["Sq", "raw; µm"]) == surface["raw"]["Sq"]
+    assert float(rows["Sq", "plane removed; µm"]) == surface["levelled"]["Sq"]
+    assert float(rows["tilt", "plane; deg"]) == surface["tilt_deg"]
+
+
+def test_report_without_sizes_is_in_slices_and_takes_them_from_the_command_line(folder, run):
+    surfaces = []
+    for given in ((), ("--z-step", "2", "--pixel-size", "0.5", "--s-filter", "2", "--level", "paraboloid")):
+        assert run("fuse", folder, "-o", "f.tif", "--report", "r.json", *given)[0] == 0
+        surfaces.append(json.loads(Path("r.json").read_text())["surface"])
+    plain, given = surfaces
+    assert (plain["unit"], plain["tilt_deg"], plain["levelled"]["Sdq"]) == ("slices", None, None)
+    assert given["raw"]["Sa"] == pytest.approx(2 * plain["raw"]["Sa"])
+    assert (given["unit"], given["form"], given["s_filter_px"]) == ("µm", "paraboloid", [4, 4])
+    assert given["tilt_deg"] > 0
+
+
 def test_an_output_among_the_slices_is_warned_of(folder, run):
     maps = ("--index", "index.png", "--report", folder / "report.json")
     status, _, err = run("fuse", folder, "-o", folder / "fused.png", *maps)
@@ -141,6 +242,12 @@ def test_every_option_is_a_flag_and_reaches_the_run(folder, run):
     status, _, err = run("fuse", folder, "-o", "f.tif", "--report", "r.json", *given)
     assert status == 0, err
     assert json.loads(Path("r.json").read_text())["options"] == expected
+
+
+def test_help_names_every_form_and_unit(run):
+    told = " ".join(run("fuse", "--help")[1].split())
+    assert f"--level {'|'.join(SURFACE_FORMS)}" in told
+    assert f"--height-unit {'|'.join(HEIGHT_UNITS)}" in told
 
 
 def test_negative_values_are_values(folder, run):
@@ -263,6 +370,14 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(tmp_path, run, make, c
         (("--height", "h.png"), "cannot hold float32"),
         (("--index", "i.gif"), "no ending known"),
         (("--report", "r.txt"), "no ending known for a report"),
+        (("--height-unit", "mm"), "unknown height unit 'mm'; choose one of slices, um"),
+        (("--height-unit", "um"), "heights in µm need the distance between slices"),
+        (("--z-step", "0"), "the distance between slices must be above 0 µm, got 0"),
+        (("--pixel-size", "nan"), "the size of a pixel must be above 0 µm, got nan"),
+        (("--level", "cone"), "unknown level 'cone'; choose one of none, plane, paraboloid"),
+        (("--trust", "1.5"), "trust must be a confidence from 0 to 1, got 1.5"),
+        (("--s-filter", "-1"), "the cutoff of the S-filter must be above 0 µm, got -1"),
+        (("--l-filter", "5"), "needs the size of a pixel"),
         (("--index", "f.tif"), "named for two outputs"),
         (("--index", "../slices/z2.png"), "never overwritten"),
     ],

@@ -6,6 +6,7 @@ from .options import FocusStackOptions
 from .pipeline import focus_stack
 from .sharpness import SharpnessReport, sharpness
 from .stacker import FocusStacker, FocusStackResult
+from .surface import SurfaceReport, level_height, measure_surface, trusted_pixels
 
 __version__ = "0.1.0"
 
@@ -16,7 +17,11 @@ __all__ = [
     "InputError",
     "NoiseModel",
     "SharpnessReport",
+    "SurfaceReport",
     "estimate_noise",
     "focus_stack",
+    "level_height",
+    "measure_surface",
     "sharpness",
+    "trusted_pixels",
 ]

@@ -22,7 +22,7 @@ from . import terminal
 from .errors import InputError
 
 if TYPE_CHECKING:
-    from .io import StackSource
+    from .io import HeightSettings, StackSource
     from .options import OptionSpec
     from .stacker import FocusStackResult
 
@@ -47,22 +47,63 @@ def fuse(
         Path, typer.Option("--output", "-o", help="Fused image: .tif, .png or .jpg.", show_default=False)
     ],
     index: Annotated[Path | None, typer.Option(help="Focus-index map: .tif or .png.", show_default=False)] = None,
-    height: Annotated[Path | None, typer.Option(help="Height map in slices: .tif.", show_default=False)] = None,
+    height: Annotated[Path | None, typer.Option(help="Height map: .tif.", show_default=False)] = None,
     confidence: Annotated[Path | None, typer.Option(help="Confidence of heights: .tif.", show_default=False)] = None,
-    report: Annotated[Path | None, typer.Option(help="Sharpness report: .json or .csv.", show_default=False)] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Report of sharpness and surface: .json or .csv.", show_default=False)
+    ] = None,
+    height_unit: Annotated[
+        str, typer.Option(metavar="slices|um", help="Unit of the height map; um needs a z step, known or given.")
+    ] = "slices",
+    z_step: Annotated[
+        float | None,
+        typer.Option(metavar="UM", help="Distance between slices, where files do not tell.", show_default=False),
+    ] = None,
+    pixel_size: Annotated[
+        float | None,
+        typer.Option(metavar="UM", help="Size of a pixel along y and x, where files do not tell.", show_default=False),
+    ] = None,
+    level: Annotated[
+        str,
+        typer.Option(
+            metavar="none|plane|paraboloid",
+            help="Form taken out of the height map. The report has figures with the plane, or this, taken out.",
+        ),
+    ] = "none",
+    trust: Annotated[
+        float,
+        typer.Option(metavar="0..1", help="Heights of less confidence count neither in the form nor in the report."),
+    ] = 0.5,
+    mask: Annotated[
+        bool, typer.Option("--mask", help="Make heights of less confidence than --trust NaN in the height map.")
+    ] = False,
+    s_filter: Annotated[
+        float | None,
+        typer.Option(
+            metavar="UM", help="Cutoff of a Gaussian filter against noise before roughness.", show_default=False
+        ),
+    ] = None,
+    l_filter: Annotated[
+        float | None,
+        typer.Option(
+            metavar="UM", help="Cutoff of a Gaussian filter against waviness before roughness.", show_default=False
+        ),
+    ] = None,
     quiet: Quiet = False,
     **given: str | bool | None,
 ) -> None:
     """Fuse a z-stack into one image that is sharp everywhere."""
-    from .io import check_outputs, read_stack
+    from .io import HeightSettings, PixelSize, check_outputs, read_stack
     from .options import OPTION_SPECS, FocusStackOptions
 
     chosen = {name: _value(OPTION_SPECS[name], text) for name, text in given.items() if text is not None}
     options = FocusStackOptions.of(None, **chosen)
+    heights = HeightSettings(height_unit, level, trust, mask, s_filter, l_filter)
+    sizes = PixelSize.given(z_step, pixel_size)
     named = {"image": output, "index": index, "height": height, "confidence": confidence, "report": report}
-    with read_stack(inputs) as stack:
-        outputs = check_outputs({name: path for name, path in named.items() if path is not None}, stack)
-        _fuse_and_write(stack, options, outputs, quiet)
+    with read_stack(inputs, pixel_size=sizes) as stack:
+        outputs = check_outputs({name: path for name, path in named.items() if path is not None}, stack, heights)
+        _fuse_and_write(stack, options, outputs, quiet, heights)
 
 
 def measure(
@@ -109,14 +150,20 @@ def demo(
         typer.echo(show_demo(stack, result))
 
 
-def _fuse_and_write(stack: StackSource, options: Any, outputs: Mapping[str, Path], quiet: bool) -> FocusStackResult:
+def _fuse_and_write(
+    stack: StackSource,
+    options: Any,
+    outputs: Mapping[str, Path],
+    quiet: bool,
+    heights: HeightSettings | None = None,
+) -> FocusStackResult:
     from .io import fuse_stack, outputs_among_slices, write_results
 
     start = time.perf_counter()
     with terminal.progress_bar("Fusing", quiet) as progress:
         result = fuse_stack(stack, stack.rgb, options, progress)
         seconds = time.perf_counter() - start
-        write_results(outputs, result, stack=stack, seconds=seconds)
+        write_results(outputs, result, stack=stack, seconds=seconds, heights=heights)
     for warning in dict.fromkeys((*result.warnings, *outputs_among_slices(outputs, stack))):
         terminal.say(f"warning: {warning}")
     if not quiet:

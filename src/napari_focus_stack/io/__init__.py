@@ -2,13 +2,16 @@
 
 from .files import IMAGE_ENDINGS, natural_key
 from .fusing import check_outputs, fuse_stack, measure_stack, outputs_among_slices, write_results
+from .heights import HEIGHT_UNITS, HeightSettings
 from .reading import read_stack
 from .report import plain, write_report
 from .source import PixelSize, StackSource
 from .writing import check_output, staged_outputs, write_image
 
 __all__ = [
+    "HEIGHT_UNITS",
     "IMAGE_ENDINGS",
+    "HeightSettings",
     "PixelSize",
     "StackSource",
     "check_output",

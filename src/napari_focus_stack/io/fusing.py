@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .files import IMAGE_ENDINGS
+from .heights import HeightSettings
 from .report import write_report
 from .source import PixelSize, StackSource
 from .writing import check_output, staged_outputs, write_image
@@ -31,12 +32,14 @@ class MapKind:
 RESULT_IMAGES = {
     "image": MapKind(None, "All-in-focus image"),
     "index": MapKind("uint16", "Focus-index map: the sharpest slice at each pixel, counted from 0"),
-    "height": MapKind("float32", "Height map: focus position in slices, counted from 0"),
+    "height": MapKind("float32", "Height map"),
     "confidence": MapKind("float32", "Confidence of the height map, from 0 to 1"),
 }
 
 
-def check_outputs(wanted: Mapping[str, Path], stack: StackSource) -> dict[str, Path]:
+def check_outputs(
+    wanted: Mapping[str, Path], stack: StackSource, heights: HeightSettings | None = None
+) -> dict[str, Path]:
     """Refuse outputs that cannot be written, before the run.
 
     Parameters
@@ -44,6 +47,7 @@ def check_outputs(wanted: Mapping[str, Path], stack: StackSource) -> dict[str, P
     wanted : mapping of str to Path
         Keys are those of `RESULT_IMAGES`, and "report".
     stack : StackSource
+    heights : HeightSettings, optional
 
     Returns
     -------
@@ -52,8 +56,10 @@ def check_outputs(wanted: Mapping[str, Path], stack: StackSource) -> dict[str, P
     Raises
     ------
     InputError
-        As `check_output` does.
+        As `check_output` and `HeightSettings.check` do.
     """
+    if heights is not None:
+        heights.check(stack.pixel_size)
     checked: dict[str, Path] = {}
     for name, path in wanted.items():
         kind = RESULT_IMAGES.get(name)
@@ -90,8 +96,10 @@ def write_results(
     *,
     stack: StackSource,
     seconds: float,
+    heights: HeightSettings | None = None,
 ) -> None:
     """Write the results asked for: all of them, or none if one fails."""
+    heights = heights or HeightSettings()
     with staged_outputs(list(outputs.values())) as staged:
         for name, path in outputs.items():
             if name == "report":
@@ -99,7 +107,9 @@ def write_results(
                     staged[path],
                     names=stack.names,
                     sharpness=result.sharpness.as_dict(),
+                    surface=heights.surface_report(result.height, result.confidence, stack.pixel_size),
                     pixel_size=stack.pixel_size,
+                    heights=heights,
                     options=result.options,
                     noise=result.noise,
                     warnings=result.warnings,
@@ -107,18 +117,23 @@ def write_results(
                     files={key: str(file) for key, file in outputs.items() if key != "report"},
                 )
                 continue
+            pixels = getattr(result, name)
+            if name == "height":
+                pixels = heights.height_map(pixels, result.confidence, stack.pixel_size)
             write_image(
                 staged[path],
-                getattr(result, name),
+                pixels,
                 rgb=stack.rgb and name == "image",
                 pixel_size=stack.pixel_size,
-                description=_description(name, stack.pixel_size),
+                description=_description(name, stack.pixel_size, heights),
             )
 
 
-def _description(name: str, pixel_size: PixelSize) -> str:
+def _description(name: str, pixel_size: PixelSize, heights: HeightSettings) -> str:
+    if name == "height":
+        return heights.describe(pixel_size)
     text = RESULT_IMAGES[name].description
-    if name in ("index", "height") and pixel_size.z_um is not None:
+    if name == "index" and pixel_size.z_um is not None:
         return f"{text}; one slice is {pixel_size.z_um:g} \u00b5m"
     return text
 

@@ -12,11 +12,13 @@ from ..errors import InputError
 from .files import find_image_files
 from .ome_zarr import is_zarr, open_zarr
 from .photos import SliceFile, is_tiff, open_photo
-from .source import StackSource
+from .source import PixelSize, StackSource
 from .tiff import open_tiff
 
 
-def read_stack(inputs: Sequence[str | Path] | str | Path, *, min_slices: int = 2) -> StackSource:
+def read_stack(
+    inputs: Sequence[str | Path] | str | Path, *, min_slices: int = 2, pixel_size: PixelSize | None = None
+) -> StackSource:
     """Open a z-stack; no pixels are decoded yet.
 
     Parameters
@@ -26,6 +28,8 @@ def read_stack(inputs: Sequence[str | Path] | str | Path, *, min_slices: int = 2
         or one TIFF, OME-TIFF or ImageJ stack; or one OME-Zarr folder.
     min_slices : int
         The fewest slices accepted.
+    pixel_size : PixelSize, optional
+        Believed rather than the files, where it says something.
 
     Returns
     -------
@@ -51,6 +55,8 @@ def read_stack(inputs: Sequence[str | Path] | str | Path, *, min_slices: int = 2
     """
     entries = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     stack = _opened(entries)
+    if pixel_size is not None:
+        stack.pixel_size = pixel_size.or_else(stack.pixel_size)
     try:
         _check_kind(stack, min_slices)
     except InputError:

@@ -63,6 +63,30 @@ class PixelSize:
             if size is not None and not 0 < size < float("inf"):
                 object.__setattr__(self, axis, None)
 
+    @classmethod
+    def given(cls, z_step_um: float | None, pixel_size_um: float | None) -> PixelSize:
+        """Return what a user gave: the distance between slices, and that between pixels along y and x.
+
+        Raises
+        ------
+        InputError
+            If one of them is not above 0.
+        """
+        for name, size in (("distance between slices", z_step_um), ("size of a pixel", pixel_size_um)):
+            if size is not None and not 0 < size < float("inf"):
+                raise InputError(f"the {name} must be above 0 \u00b5m, got {size:g}.")
+        return cls(z_step_um, pixel_size_um, pixel_size_um)
+
+    def or_else(self, other: PixelSize) -> PixelSize:
+        """Return these sizes, and those of `other` where they are not known.
+
+        Examples
+        --------
+        >>> PixelSize(z_um=2.0).or_else(PixelSize(1.0, 0.5, 0.5))
+        PixelSize(z_um=2.0, y_um=0.5, x_um=0.5)
+        """
+        return PixelSize(self.z_um or other.z_um, self.y_um or other.y_um, self.x_um or other.x_um)
+
 
 class StackSource:
     """A z-stack in files: shape and dtype at once, pixels one slice at a time.
