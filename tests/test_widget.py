@@ -9,8 +9,16 @@ import numpy as np
 import pytest
 
 import napari_focus_stack
-from napari_focus_stack import FocusStackOptions, focus_stack, pipeline
+from napari_focus_stack import (
+    FocusStackOptions,
+    focus_stack,
+    level_height,
+    measure_surface,
+    pipeline,
+    trusted_pixels,
+)
 from napari_focus_stack.options import OPTION_SPECS
+from napari_focus_stack.surface import SURFACE_FORMS
 from napari_focus_stack.synthetic import make_scene
 
 pytestmark = pytest.mark.usefixtures("window_libraries")
@@ -302,14 +310,178 @@ def test_boxes_add_and_take_away_the_maps(viewer, panel, run, scene):
     viewer.add_image(scene.stack, name="bumps", **SIZED)
     run(panel)
     panel.height_box.value = True
-    height = viewer.layers["bumps height"]
-    assert np.abs(height.data - scene.height)[scene.textured].mean() < 0.5
-    assert height.contrast_limits == [0, 5]
+    height = viewer.layers["bumps height (µm)"]
+    # A slice is 2 µm high.
+    assert np.abs(height.data - 2 * scene.height)[scene.textured].mean() < 1
+    assert height.contrast_limits == [0, 10]
     assert tuple(height.scale) == (0.5, 0.25)
     panel.confidence_box.value = True
     assert viewer.layers["bumps confidence"].contrast_limits == [0, 1]
     panel.height_box.value = False
     assert names(viewer) == ["bumps", "bumps fused", "bumps focus index", "bumps confidence"]
+
+
+# ---- the height map --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def patchy():
+    return make_scene("weak-texture", (96, 128), slices=8)
+
+
+@pytest.fixture
+def no_more_runs(monkeypatch):
+    """Let no run start from now on."""
+
+    def forbid(panel):
+        def start(*_):
+            raise AssertionError("a run was started")
+
+        monkeypatch.setattr(panel._runner, "start", start)
+
+    return forbid
+
+
+def test_figures_are_those_of_the_surface_in_its_unit(viewer, panel, run, scene):
+    viewer.add_image(scene.stack, name="bumps", scale=(2000, 0.5, 0.25), units=("nm", "um", "um"))
+    panel.height_section.expand()
+    assert panel.surface_figures.isHidden()
+    run(panel)
+    figures = panel.surface_figures
+    assert not figures.isHidden()
+    result = focus_stack(scene.stack)
+    report = measure_surface(result.height, result.confidence, z_step=2000, pixel_size=(500, 250))
+    for labels, parameters in ((figures.raw, report.raw), (figures.levelled, report.levelled)):
+        assert {name: label.text() for name, label in labels.items()} == {
+            name: f"{getattr(parameters, name):.4g}" for name in ("Sa", "Sq", "Sz")
+        }
+    assert (figures.unit.text(), figures.levelled_title.text()) == ("nm", "plane removed")
+    assert figures.tilt.text() == f"{report.tilt_deg:.3g}°, rises towards {report.tilt_direction_deg:.0f}°"
+    assert figures.trusted.text() == f"{100 * report.trusted_share:.1f} %"
+    # And they are those of the scene: 2000 nm a slice.
+    true = measure_surface(scene.height, result.confidence).levelled
+    assert float(figures.levelled["Sq"].text()) == pytest.approx(2000 * true.Sq, rel=0.12)
+
+
+def test_without_a_unit_of_length_heights_are_in_slices(viewer, panel, run, scene):
+    viewer.add_image(scene.stack, name="bumps", scale=(2, 1, 1))
+    panel.height_section.expand()
+    panel.height_box.value = True
+    run(panel)
+    height = viewer.layers["bumps height"]
+    np.testing.assert_array_equal(height.data, focus_stack(scene.stack).height)
+    assert height.metadata[PLUGIN]["unit"] == "slices"
+    assert panel.surface_figures.unit.text() == "slices"
+    assert panel.surface_figures.tilt.text().endswith("slices per px")
+
+
+def test_mask_and_trust_act_on_the_height_layer_without_fusing(viewer, panel, run, patchy, no_more_runs):
+    viewer.add_image(patchy.stack, name="patchy", **SIZED)
+    panel.height_box.value = True
+    panel.height_section.expand()
+    run(panel)
+    no_more_runs(panel)
+    height, before = viewer.layers["patchy height (µm)"], list(viewer.layers)
+    result = focus_stack(patchy.stack)
+    np.testing.assert_array_equal(height.data, 2 * result.height)
+    height.contrast_limits = (3, 9)
+    shown = []
+    for trust in (0.5, 0.9, 0.2):
+        panel.height_controls.trust.value = trust
+        panel.height_controls.mask.value = True
+        expected = np.where(result.confidence >= trust, 2 * result.height, np.nan)
+        np.testing.assert_array_equal(height.data, expected)
+        assert panel.surface_figures.trusted.text() == f"{100 * np.isfinite(expected).mean():.1f} %"
+        report = measure_surface(result.height, result.confidence, z_step=2, trust=trust)
+        assert panel.surface_figures.raw["Sq"].text() == f"{report.raw.Sq:.4g}"
+        assert (height.metadata[PLUGIN]["trust"], height.metadata[PLUGIN]["masked"]) == (trust, True)
+        shown.append(np.isnan(height.data).mean())
+    assert 0 < shown[2] < shown[0] < shown[1] < 1
+    panel.height_controls.mask.value = False
+    np.testing.assert_array_equal(height.data, 2 * result.height)
+    assert height.contrast_limits == [3, 9]
+    assert list(viewer.layers) == before
+    assert viewer.layers["patchy height (µm)"] is height
+
+
+def test_level_takes_the_tilt_out_of_the_height_layer(viewer, panel, run, no_more_runs):
+    tilted = make_scene("plane", (96, 128), slices=8)
+    viewer.add_image(tilted.stack, name="sheet", **SIZED)
+    panel.height_box.value = True
+    panel.height_section.expand()
+    run(panel)
+    no_more_runs(panel)
+    height = viewer.layers["sheet height (µm)"]
+    measured = height.data.copy()
+    assert measured[8:-8, 8:-8].std() > 2
+    panel.height_controls.level.value = "plane"
+    assert height.data[8:-8, 8:-8].std() < 0.3
+    assert height.contrast_limits == pytest.approx([height.data.min(), height.data.max()])
+    told = json.loads(json.dumps(height.metadata[PLUGIN]))
+    assert (told["unit"], told["zero"], told["level"]) == ("µm", "fitted plane", "plane")
+    # What is taken out is a plane: it has no second differences.
+    assert np.abs(np.diff(measured - height.data, 2, axis=0)).max() < 1e-4
+    panel.height_controls.level.value = "none"
+    np.testing.assert_array_equal(height.data, measured)
+    assert height.contrast_limits == [0, 14]
+    assert height.metadata[PLUGIN]["zero"] == "first slice"
+
+
+def test_level_and_figures_of_a_time_series_are_of_each_time(viewer, panel, run):
+    scenes = [make_scene(name, (64, 96), slices=6) for name in ("plane", "bumps")]
+    series = np.stack([scene.stack for scene in scenes])
+    units = {"scale": (30, 2, 0.5, 0.5), "units": ("s", "um", "um", "um"), "axis_labels": ("t", "z", "y", "x")}
+    viewer.add_image(series, name="series", **units)
+    panel.height_box.value = True
+    panel.height_section.expand()
+    panel.height_controls.level.value = "paraboloid"
+    run(panel)
+    for t, scene in enumerate(scenes):
+        viewer.dims.set_point(0, 30 * t)
+        result = focus_stack(scene.stack)
+        report = measure_surface(result.height, result.confidence, z_step=2, form="paraboloid")
+        assert panel.surface_figures.levelled["Sa"].text() == f"{report.levelled.Sa:.4g}"
+        trusted = trusted_pixels(result.height, result.confidence)
+        expected = 2 * level_height(result.height, trusted, "paraboloid")
+        np.testing.assert_allclose(viewer.layers["series height (µm)"].data[t, 0], expected, atol=1e-4)
+
+
+def test_heights_follow_a_new_unit_when_fused_again(viewer, panel, run, scene):
+    source = viewer.add_image(scene.stack, name="bumps")
+    panel.height_box.value = True
+    run(panel)
+    height = viewer.layers["bumps height"]
+    source.scale, source.units = (3, 1, 1), ("um", "um", "um")
+    run(panel)
+    assert height.name == "bumps height (µm)"
+    assert height.contrast_limits == [0, 15]
+    np.testing.assert_array_equal(height.data, np.float32(3) * focus_stack(scene.stack).height)
+
+
+def test_nothing_is_measured_while_the_section_is_folded(viewer, panel, run, scene, monkeypatch):
+    from napari_focus_stack.napari_plugin import heights
+
+    calls = []
+    measure = heights.measure_surface
+    monkeypatch.setattr(heights, "measure_surface", lambda *a, **k: (calls.append(1), measure(*a, **k))[1])
+    viewer.add_image(scene.stack)
+    run(panel)
+    panel.height_controls.trust.value = 0.7
+    assert not calls
+    panel.height_section.expand()
+    viewer.dims.set_point(0, 3)
+    assert len(calls) == 1
+    panel.height_controls.trust.value = 0.4
+    assert len(calls) == 2
+
+
+def test_the_height_section_fits_a_narrow_dock(viewer, panel, run, scene):
+    viewer.add_image(scene.stack, **SIZED)
+    panel.height_section.expand()
+    run(panel)
+    for form in SURFACE_FORMS:
+        panel.height_controls.level.value = form
+        assert panel.height_section.minimumSizeHint().width() < 290
 
 
 # ---- options and live ------------------------------------------------------------------------------

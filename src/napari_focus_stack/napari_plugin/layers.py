@@ -143,11 +143,15 @@ class LayerStack:
         """Axes of the layer, colour not counted."""
         return len(self.pixels.shape) - self.rgb
 
+    @property
+    def plane_axes(self) -> tuple[int, int]:
+        """The axes of the picture, y and x."""
+        return _plane_axes(self.ndim, self.focus_axis)
+
     @cached_property
     def outer_axes(self) -> list[int]:
         """The axes that are neither focus nor picture, such as time and channel."""
-        plane = _plane_axes(self.ndim, self.focus_axis)
-        return [axis for axis in range(self.ndim) if axis != self.focus_axis and axis not in plane]
+        return [axis for axis in range(self.ndim) if axis != self.focus_axis and axis not in self.plane_axes]
 
     @property
     def positions(self) -> Iterator[Position]:

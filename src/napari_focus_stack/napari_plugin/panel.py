@@ -13,6 +13,7 @@ from superqt import QCollapsible
 
 from .option_rows import OptionRows
 from .plots import SharpnessView
+from .surface_section import HeightControls, SurfaceFigures
 
 _MARGIN_PX = 6
 _COMBO_CHARACTERS = 8
@@ -31,7 +32,11 @@ class FocusStackPanel(Container):  # type: ignore[misc]
         self.sample_button = PushButton(text="Open the sample stack")
         self.option_rows = OptionRows()
         self.more_options = QCollapsible("More options", expandedIcon="▾", collapsedIcon="▸")
-        self.height_box = CheckBox(text="Height", tooltip="Adds the focus position between slices, in slices.")
+        self.height_controls, self.surface_figures = HeightControls(), SurfaceFigures()
+        self.height_section = QCollapsible("Height map", expandedIcon="▾", collapsedIcon="▸")
+        self.height_box = CheckBox(
+            text="Height", tooltip="Adds the focus position between slices, in the unit of the focus axis."
+        )
         self.confidence_box = CheckBox(text="Confidence", tooltip="Adds how sure the height is, from 0 to 1.")
         self.live_box = CheckBox(
             text="Live", value=True, tooltip="Fuses anew when an option changes, once there is a result."
@@ -58,22 +63,19 @@ class FocusStackPanel(Container):  # type: ignore[misc]
         rows.addWidget(self.description)
         rows.addWidget(self.sample_button.native)
         rows.addLayout(_form(*self.option_rows.folded(advanced=False)))
-        rows.addWidget(self._folded_options())
+        rows.addWidget(_folded(self.more_options, _form(*self.option_rows.folded(advanced=True))))
         rows.addLayout(_side_by_side(QLabel("Add"), self.height_box.native, self.confidence_box.native))
+        heights = self.height_controls
+        height_rows = _form(heights.level, heights.trust)
+        height_rows.addRow("", heights.mask.native)
+        height_rows.addRow(self.surface_figures)
+        rows.addWidget(_folded(self.height_section, height_rows))
         rows.addLayout(_side_by_side(self.fuse_button.native, self.cancel_button.native, self.live_box.native))
         for below in (self.progress_bar.native, self.status_line, self.warning_lines, self.sharpness_view):
             rows.addWidget(below)
         rows.addStretch()
         self.native.layout().setContentsMargins(0, 0, 0, 0)
         self.native.layout().addWidget(_ScrollArea(column))
-
-    def _folded_options(self) -> QCollapsible:
-        folded = QWidget()
-        folded.setLayout(_form(*self.option_rows.folded(advanced=True)))
-        self.more_options.setDuration(0)
-        self.more_options.layout().setContentsMargins(0, 0, 0, 0)
-        self.more_options.addWidget(folded)
-        return self.more_options
 
     def say(self, sentence: str) -> None:
         """Show what has become of the run, or nothing."""
@@ -136,6 +138,15 @@ def _form(*widgets: ValueWidget) -> QFormLayout:
             widget.native.setMinimumContentsLength(_COMBO_CHARACTERS)
         form.addRow(label, widget.native)
     return form
+
+
+def _folded(section: QCollapsible, rows: QFormLayout) -> QCollapsible:
+    folded = QWidget()
+    folded.setLayout(rows)
+    section.setDuration(0)
+    section.layout().setContentsMargins(0, 0, 0, 0)
+    section.addWidget(folded)
+    return section
 
 
 def _side_by_side(*widgets: QWidget) -> QHBoxLayout:

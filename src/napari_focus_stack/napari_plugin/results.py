@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .heights import SLICES
 from .layers import METADATA_KEY, StackChoice
 from .placement import Placement
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
+    from .heights import ShownHeights
     from .worker import StackResults
 
 
@@ -34,7 +36,7 @@ RESULT_KINDS = {
     for kind in (
         ResultKind("image", "fused", "gray levels"),
         ResultKind("index", "focus index", "slice", colormap="viridis"),
-        ResultKind("height", "height", "slices", colormap="viridis"),
+        ResultKind("height", "height", SLICES, colormap="viridis"),
         ResultKind("confidence", "confidence", "0 to 1", colormap="magma", top=1.0),
     )
 }
@@ -50,7 +52,14 @@ class ResultLayers:
         self._viewer = viewer
         self._layers: dict[tuple[str, int], dict[str, Image]] = {}
 
-    def show(self, fields: list[str], results: StackResults, choice: StackChoice, placement: Placement) -> list[Image]:
+    def show(
+        self,
+        fields: list[str],
+        results: StackResults,
+        choice: StackChoice,
+        placement: Placement,
+        heights: ShownHeights | None = None,
+    ) -> list[Image]:
         """Add or update the layers of `results`.
 
         Parameters
@@ -61,6 +70,8 @@ class ResultLayers:
         choice : StackChoice
             What was fused; another stack gets layers of its own. The fused layer takes over its look.
         placement : Placement
+        heights : ShownHeights, optional
+            In place of the heights of `results`, which are in slices.
 
         Returns
         -------
@@ -74,13 +85,22 @@ class ResultLayers:
         for field in fields:
             kind = RESULT_KINDS[field]
             pixels = getattr(results, field)
-            metadata = {METADATA_KEY: provenance(results, source, kind)}
+            told = provenance(results, source, kind)
+            look = _map_look(kind, results.slices) if kind.colormap else _fused_look(source)
+            if field == "height" and heights is not None:
+                pixels = heights.pixels
+                told |= {"unit": heights.unit, **heights.facts}
+                look["contrast_limits"] = heights.limits
+            metadata = {METADATA_KEY: told}
             layer = shown.get(field)
             if layer is not None and layer.ndim == len(placement.keywords["scale"]):
+                before = layer.metadata.get(METADATA_KEY, {})
                 _update(layer, pixels, placement, metadata)
+                if field == "height":
+                    _count_anew(layer, before, told, look["contrast_limits"])
             else:
-                look = _fused_look(source) if not kind.colormap else _map_look(kind, results.slices)
-                keywords = {**look, **placement.keywords, "metadata": metadata, "name": f"{source.name} {kind.title}"}
+                name = f"{source.name} {_title(told)}"
+                keywords = {**look, **placement.keywords, "metadata": metadata, "name": name}
                 shown[field] = self._viewer.add_image(pixels, multiscale=False, **keywords)
                 added.append(shown[field])
         return added
@@ -114,6 +134,20 @@ def provenance(results: StackResults, source: Image, kind: ResultKind) -> dict[s
         "sharpness": reports[0] if len(reports) == 1 else reports,
         "warnings": list(results.warnings),
     }
+
+
+def _title(told: dict[str, Any]) -> str:
+    """Return what a result is called: heights in a unit of length say so."""
+    unit = f" ({told['unit']})" if told["result"] == "height" and told["unit"] != SLICES else ""
+    return f"{told['result']}{unit}"
+
+
+def _count_anew(layer: Image, before: dict[str, Any], told: dict[str, Any], limits: tuple[float, float]) -> None:
+    """Let the colours, and the name, follow heights that are counted from elsewhere or in another unit."""
+    if any(before.get(fact) != told.get(fact) for fact in ("unit", "zero")):
+        layer.contrast_limits = limits
+    if "unit" in before and layer.name.endswith(_title(before)):
+        layer.name = layer.name.removesuffix(_title(before)) + _title(told)
 
 
 def _fused_look(source: Image) -> dict[str, Any]:

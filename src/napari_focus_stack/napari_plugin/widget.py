@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QTimer
 
 from ..errors import InputError
-from .layers import StackChoice, describe_axis, focus_axes, is_stack
+from .heights import HeightScale, HeightView, shown_heights, surface_in_view
+from .layers import Position, StackChoice, describe_axis, focus_axes, is_stack
 from .panel import FocusStackPanel
 from .placement import place_results
 from .results import ResultLayers
@@ -51,6 +52,7 @@ class FocusStackWidget(FocusStackPanel):
         self._run_again = False
         self._running: StackChoice | None = None
         self._shown: _Shown | None = None
+        self._measured: tuple[_Shown, Position, HeightScale, HeightView] | None = None
         self._result_layers = ResultLayers(napari_viewer)
         self._runner = FocusRunner(self._show_progress, self._end_run)
         super().__init__()
@@ -73,6 +75,9 @@ class FocusStackWidget(FocusStackPanel):
         self.live_box.changed.connect(self._option_changed)
         self.height_box.changed.connect(self._show_maps)
         self.confidence_box.changed.connect(self._show_maps)
+        for control in (self.height_controls.level, self.height_controls.trust, self.height_controls.mask):
+            control.changed.connect(self._height_view_changed)
+        self.height_section.toggled.connect(self._show_surface)
         self.fuse_button.changed.connect(self.fuse)
         self.cancel_button.changed.connect(self.cancel)
         self.sharpness_view.plot.slice_clicked.connect(self._go_to_slice)
@@ -218,11 +223,27 @@ class FocusStackWidget(FocusStackPanel):
             return
         results, choice = self._shown.results, self._shown.choice
         placement = place_results(choice.layer, choice.focus_axis)
-        for field, box in (("height", self.height_box), ("confidence", self.confidence_box)):
-            if box.value:
-                self._result_layers.show([field], results, choice, placement)
-            else:
-                self._result_layers.remove(choice.key, field)
+        self._show_heights()
+        if self.confidence_box.value:
+            self._result_layers.show(["confidence"], results, choice, placement)
+        else:
+            self._result_layers.remove(choice.key, "confidence")
+
+    def _show_heights(self) -> None:
+        """Show the heights as they are to be seen now, or take them away."""
+        if self._closed or self._shown is None:
+            return
+        results, choice = self._shown.results, self._shown.choice
+        if self.height_box.value:
+            heights = shown_heights(results, choice.stack, HeightScale.of(choice), self.height_controls.view())
+            placement = place_results(choice.layer, choice.focus_axis)
+            self._result_layers.show(["height"], results, choice, placement, heights)
+        else:
+            self._result_layers.remove(choice.key, "height")
+
+    def _height_view_changed(self) -> None:
+        self._show_heights()
+        self._show_surface()
 
     def _fail(self, error: Exception) -> None:
         from napari.utils.notifications import show_error
@@ -280,6 +301,7 @@ class FocusStackWidget(FocusStackPanel):
         shown = self._shown_of_chosen()
         self.warn(shown.warnings if shown is not None else ())
         self._show_sharpness()
+        self._show_surface()
 
     def _show_sharpness(self) -> None:
         report = self._report_in_view()
@@ -290,17 +312,30 @@ class FocusStackWidget(FocusStackPanel):
 
     def _report_in_view(self) -> SharpnessReport | None:
         shown = self._shown_of_chosen()
-        if shown is None:
-            return None
+        return None if shown is None else shown.results.reports.get(self._position_in_view(shown.choice))
+
+    def _position_in_view(self, choice: StackChoice) -> Position:
+        return tuple(choice.index_in_view(axis, self._viewer) for axis in choice.stack.outer_axes)
+
+    def _show_surface(self) -> None:
+        """Measure the heights in view where the section on them is open and they have not been measured yet."""
+        shown = self._shown_of_chosen()
+        self.surface_figures.setVisible(shown is not None)
+        if shown is None or not self.height_section.isExpanded():
+            self._measured = None
+            return
         choice = shown.choice
-        position = tuple(choice.index_in_view(axis, self._viewer) for axis in choice.stack.outer_axes)
-        return shown.results.reports.get(position)
+        wanted = self._position_in_view(choice), HeightScale.of(choice), self.height_controls.view()
+        if self._measured is None or self._measured[0] is not shown or self._measured[1:] != wanted:
+            self._measured = (shown, *wanted)
+            self.surface_figures.show_report(surface_in_view(shown.results, choice.stack, *wanted))
 
     def _view_moved(self) -> None:
         if self._closed or self._shown is None or self._shown.choice.layer not in self._viewer.layers:
             return
         if len(self._shown.results.reports) > 1:
             self._show_sharpness()
+            self._show_surface()
         else:
             self._mark_slice()
 
