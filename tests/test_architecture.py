@@ -34,6 +34,7 @@ ORDER = [
     "align",
     "synthetic",
     "options",
+    "chosen",
     "stacker",
     "pipeline",
     "io",

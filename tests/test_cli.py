@@ -90,6 +90,7 @@ def test_report_names_the_slices_in_order(folder, run):
     assert [Path(name).name for name in told["slices"]] == ["z1.png", "z2.png", "z10.png"]
     assert told["sharpness"]["measure"] == "gradient"
     assert told["options"]["method"] == "laplacian"
+    assert set(told["chosen"]) == {"levels", "noise", "light"}
     assert told["sharpness"]["fused"] > max(told["sharpness"]["per_slice"])
     rows = list(csv.reader(Path("r.csv").read_text().splitlines()))
     assert rows[0] == ["slice", "name", "gradient"]

@@ -169,6 +169,20 @@ def test_result_tells_how_it_came_about(viewer, panel, run, scene):
     assert told["version"] == napari_focus_stack.__version__
     assert FocusStackOptions(**told["options"]) == FocusStackOptions(denoise=0.5)
     assert len(told["sharpness"]["per_slice"]) == 6
+    assert told["chosen"]["levels"] == focus_stack(scene.stack).chosen["levels"].value
+
+
+def test_panel_tells_what_auto_chose(viewer, panel, run, wait_end, scene):
+    assert panel.chosen_line.isHidden()
+    viewer.add_image(scene.stack, name="bumps")
+    run(panel)
+    assert panel.chosen_line.text().startswith("Auto: 3 levels · noise 1.")
+    assert panel.chosen_line.text().endswith("opaque or glowing specimen")
+    panel.option_rows.widgets["levels"].value = 2
+    wait_end(panel)
+    assert "levels" not in panel.chosen_line.text()
+    viewer.layers.remove("bumps")
+    assert panel.chosen_line.isHidden()
 
 
 @pytest.mark.parametrize("kind", ["dask", "zarr", "multiscale"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from .accumulator import FusionSetting, SecondVisit
 from .analysis import SliceAnalysis
+from .chosen import Chosen, RunFacts, chosen_values
 from .errors import InputError
 from .fusion import FUSION_METHODS
 from .height import HeightMaps, PeakTracker
@@ -49,6 +51,8 @@ class FocusStackResult:
         ``light="auto"`` found.
     warnings : tuple of str
         What the user should know, a sentence each.
+    chosen : dict of str to Chosen
+        What "auto" chose, for every option that was left to the stack.
     """
 
     image: npt.NDArray[Any]
@@ -60,6 +64,7 @@ class FocusStackResult:
     options: FocusStackOptions
     transparent: float = 0.0
     warnings: tuple[str, ...] = ()
+    chosen: Mapping[str, Chosen] = field(default_factory=dict)
 
 
 class FocusStacker:
@@ -283,6 +288,7 @@ class _Run:
             options=self.options,
             transparent=transparent,
             warnings=self._warnings(transparent),
+            chosen=chosen_values(self.options, RunFacts(self.analysis.levels, self.noise, transparent)),
         )
 
     def _second_visit(self) -> SecondVisit:

@@ -38,6 +38,8 @@ def print_summary(
     names: tuple[str, ...], result: FocusStackResult, outputs: Mapping[str, Path], seconds: float
 ) -> None:
     """Print what a run gave and wrote."""
+    from .chosen import in_words
+
     sharpness = result.sharpness
     best = sharpness.best_source
     rows = {
@@ -47,8 +49,10 @@ def print_summary(
         "gain": f"\u00d7{sharpness.gain:.3g}"
         if isfinite(sharpness.gain)
         else "not defined: no sharpness in the slices",
-        "time": f"{seconds:.1f} s for {len(names)} slices",
     }
+    if result.chosen:
+        rows["chosen by the stack"] = in_words(result.chosen)
+    rows["time"] = f"{seconds:.1f} s for {len(names)} slices"
     rows |= {name.replace("image", "fused image"): str(path) for name, path in outputs.items()}
     _print_table([], [list(row) for row in rows.items()])
 

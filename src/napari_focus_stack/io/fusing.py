@@ -111,6 +111,7 @@ def write_results(
                     pixel_size=stack.pixel_size,
                     heights=heights,
                     options=result.options,
+                    chosen=result.chosen,
                     noise=result.noise,
                     warnings=result.warnings,
                     seconds=round(seconds, 3),

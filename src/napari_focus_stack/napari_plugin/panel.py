@@ -45,6 +45,7 @@ class FocusStackPanel(Container):  # type: ignore[misc]
         self.cancel_button = PushButton(text="Cancel", enabled=False)
         self.progress_bar = ProgressBar(min=0, max=1, value=0)
         self.description, self.status_line, self.warning_lines = _sentence(), _sentence(), _sentence()
+        self.chosen_line = _sentence()
         self.sharpness_view = SharpnessView()
         self._lay_out()
         self.closing = _Closing(self.native)
@@ -64,6 +65,7 @@ class FocusStackPanel(Container):  # type: ignore[misc]
         rows.addWidget(self.sample_button.native)
         rows.addLayout(_form(*self.option_rows.folded(advanced=False)))
         rows.addWidget(_folded(self.more_options, _form(*self.option_rows.folded(advanced=True))))
+        rows.addWidget(self.chosen_line)
         rows.addLayout(_side_by_side(QLabel("Add"), self.height_box.native, self.confidence_box.native))
         heights = self.height_controls
         height_rows = _form(heights.level, heights.trust)
@@ -80,6 +82,10 @@ class FocusStackPanel(Container):  # type: ignore[misc]
     def say(self, sentence: str) -> None:
         """Show what has become of the run, or nothing."""
         _tell(self.status_line, sentence)
+
+    def tell_chosen(self, words: str) -> None:
+        """Show what "auto" chose, or nothing."""
+        _tell(self.chosen_line, f"Auto: {words}" if words else "")
 
     def warn(self, sentences: Iterable[str]) -> None:
         """Show the warnings of a result, each once; empty ones are left out."""

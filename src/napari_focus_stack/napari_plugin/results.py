@@ -123,6 +123,10 @@ def provenance(results: StackResults, source: Image, kind: ResultKind) -> dict[s
     from .. import __version__
 
     reports = [{"position": list(position), **report.as_dict()} for position, report in results.reports.items()]
+    chosen = [
+        {"position": list(position), **{name: choice.value for name, choice in choices.items()}}
+        for position, choices in results.chosen.items()
+    ]
     return {
         "version": __version__,
         "result": kind.title,
@@ -131,6 +135,7 @@ def provenance(results: StackResults, source: Image, kind: ResultKind) -> dict[s
         "focus_axis": results.focus_axis,
         "slices": results.slices,
         "options": asdict(results.options),
+        "chosen": chosen[0] if len(chosen) == 1 else chosen,
         "sharpness": reports[0] if len(reports) == 1 else reports,
         "warnings": list(results.warnings),
     }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 
+from ..chosen import in_words
 from ..errors import InputError
 from .heights import HeightScale, HeightView, shown_heights, surface_in_view
 from .layers import Position, StackChoice, describe_axis, focus_axes, is_stack
@@ -304,6 +305,9 @@ class FocusStackWidget(FocusStackPanel):
         self._show_surface()
 
     def _show_sharpness(self) -> None:
+        shown = self._shown_of_chosen()
+        chosen = {} if shown is None else shown.results.chosen.get(self._position_in_view(shown.choice), {})
+        self.tell_chosen(in_words(chosen))
         report = self._report_in_view()
         self.sharpness_view.setVisible(report is not None)
         if report is not None:

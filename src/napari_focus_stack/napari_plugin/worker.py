@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from ..options import FocusStackOptions
 from .layers import LayerStack, Position
 
 if TYPE_CHECKING:
+    from ..chosen import Chosen
     from ..sharpness import SharpnessReport
 
 # Index, height and confidence of one pixel.
@@ -53,6 +54,8 @@ class StackResults:
     image, index, height, confidence : arrays
         As in `FocusStackResult`, with the layer's outer axes.
     reports : dict of position to SharpnessReport
+    chosen : dict of position to dict of str to Chosen
+        What "auto" chose, by name of the option.
     warnings : tuple of str
         Each sentence once.
     options : FocusStackOptions
@@ -64,6 +67,7 @@ class StackResults:
     height: npt.NDArray[np.float32]
     confidence: npt.NDArray[np.float32]
     reports: dict[Position, SharpnessReport]
+    chosen: dict[Position, Mapping[str, Chosen]]
     warnings: tuple[str, ...]
     options: FocusStackOptions
     slices: int
@@ -103,6 +107,7 @@ def fuse_positions(stack: LayerStack, options: FocusStackOptions) -> Generator[R
     index = stack.result_array(np.uint16, colour=False)
     height, confidence = (stack.result_array(np.float32, colour=False) for _ in range(2))
     reports: dict[Position, SharpnessReport] = {}
+    chosen: dict[Position, Mapping[str, Chosen]] = {}
     warnings: dict[str, None] = {}
     for number, position in enumerate(stack.positions):
         with closing(focus_stack_steps(stack.at(position), stack.rgb, options=options)) as steps:
@@ -110,10 +115,10 @@ def fuse_positions(stack: LayerStack, options: FocusStackOptions) -> Generator[R
         where = stack.result_index(position)
         image[where], index[where] = result.image, result.index
         height[where], confidence[where] = result.height, result.confidence
-        reports[position] = result.sharpness
+        reports[position], chosen[position] = result.sharpness, result.chosen
         warnings |= dict.fromkeys(result.warnings)
     return StackResults(
-        image, index, height, confidence, reports, tuple(warnings), options, len(view), stack.focus_axis
+        image, index, height, confidence, reports, chosen, tuple(warnings), options, len(view), stack.focus_axis
     )
 
 

@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+
+from napari_focus_stack import focus_stack
+from napari_focus_stack.chosen import AUTOMATIC
+from napari_focus_stack.options import AUTO, OPTION_SPECS
+from napari_focus_stack.synthetic import make_scene
+
+
+def test_every_option_that_may_be_auto_tells_what_it_chose():
+    assert {name for name, spec in OPTION_SPECS.items() if spec.auto or AUTO in spec.choices} == set(AUTOMATIC)
+
+
+@pytest.mark.parametrize("name", ["bumps", "cells"])
+def test_giving_what_auto_chose_gives_the_same_picture(name):
+    scene = make_scene(name, (96, 128), slices=12)
+    left_to_it = focus_stack(scene.stack)
+    assert set(left_to_it.chosen) == set(AUTOMATIC)
+    told = focus_stack(scene.stack, **{option: choice.value for option, choice in left_to_it.chosen.items()})
+    assert not told.chosen
+    np.testing.assert_array_equal(told.image, left_to_it.image)
+    np.testing.assert_array_equal(told.height, left_to_it.height)
+
+
+def test_transparent_specimens_are_told_from_opaque_ones():
+    for name, light in (("bumps", "opaque"), ("beads", "opaque"), ("cells", "transparent")):
+        assert focus_stack(make_scene(name, (128, 128), slices=12).stack).chosen["light"].value == light
+
+
+def test_what_the_user_sets_is_not_told_as_chosen():
+    stack = make_scene("plane", (48, 64), slices=4).stack
+    assert list(focus_stack(stack, levels=2, noise=(1.0, 9.0)).chosen) == ["light"]
