@@ -138,10 +138,12 @@ def test_a_reference_channel_decides_for_all(method):
 @pytest.mark.parametrize("name", ["bumps", "step", "beads", "colour"])
 def test_shuffling_many_slices_moves_the_image_by_at_most_a_gray_level(name):
     stack = np.asarray(make_scene(name, (120, 150), 9, "low", 2).stack)
+    # Light that adds is corrected by its height, which shuffling makes meaningless.
+    options = {"light": "opaque"} if name == "beads" else {}
     noise = focus_stack(stack).noise
-    straight = focus_stack(stack, noise=noise).image.astype(int)
+    straight = focus_stack(stack, noise=noise, **options).image.astype(int)
     order = np.random.default_rng(0).permutation(9)
-    assert np.abs(focus_stack(stack[order], noise=noise).image - straight).max() <= 1
+    assert np.abs(focus_stack(stack[order], noise=noise, **options).image - straight).max() <= 1
 
 
 @pytest.mark.parametrize("name", ["bumps", "step", "colour", "cells"])

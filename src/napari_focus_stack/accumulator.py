@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .analysis import SliceAnalysis
-from .height import HeightMaps
+from .height import HeightMaps, PeakTracker
 from .noise import NoiseModel
 from .phase import PhaseTracker
 
@@ -31,6 +31,11 @@ class FusionSetting:
         The analysis whose `load` is called before every `add`.
     phase : PhaseTracker or None
         Tells transparent specimens; its `add` is called before every `add`. None for opaque ones.
+    glowing : PeakTracker or None
+        Tells heights where the light of things may add; its `add` is called after every `add`. None where
+        it does not.
+    surely_glowing : bool
+        Whether the user says so.
     z_preference, denoise : float
         The options of these names.
     """
@@ -41,6 +46,8 @@ class FusionSetting:
     noise: NoiseModel
     analysis: SliceAnalysis
     phase: PhaseTracker | None = None
+    glowing: PeakTracker | None = None
+    surely_glowing: bool = False
     z_preference: float = 0.0
     denoise: float = 0.0
 

@@ -112,6 +112,10 @@ class PeakTracker:
             confidence=doubled(confidence, self.shape),
         )
 
+    def half_height(self) -> FloatImage:
+        """Return the height of the slices so far at half size, filled where nothing tells it."""
+        return np.clip(fill_height(self._peak(), self._confidence(0)), 0, max(self.count - 1, 0))
+
     def _peak(self) -> FloatImage:
         """Return index plus the vertex of a parabola through the logarithms around the peak.
 

@@ -23,11 +23,15 @@ import numpy.typing as npt
 from .accumulator import FusionSetting
 from .analysis import SliceAnalysis
 from .follow import FollowingMean
+from .glow import GlowingLight
 from .kernels import kernel, run_bands, strips
 from .pyramid import FloatImage, add_expanded, blur5, expand, expand_row, reduce, size_of
 from .strength import strength as slice_strength
+from .sweep import LEAST_SLICES, SliceMean
 from .value_range import ValueRange
 from .whole_pixels import MOST_SLICES, WholePixels
+
+_LEVELS_FOR_MEAN = 3
 
 # In noise deviations. Below it energy is not evidence.
 _FLOOR = np.float32(16)
@@ -55,6 +59,8 @@ class LaplacianFusion:
         # A stream of unknown length may turn out to be short.
         self._whole = WholePixels(setting) if setting.slices <= MOST_SLICES else None
         self._following = FollowingMean(setting) if setting.phase is not None else None
+        enough = setting.analysis.levels >= _LEVELS_FOR_MEAN and not 0 < setting.slices < LEAST_SLICES
+        self._slice_mean = SliceMean(setting.analysis) if enough else None
 
     def add(self, k: int, image: npt.NDArray[Any], analysis: SliceAnalysis) -> None:
         """Take in slice k, a contiguous array of shape (y, x, c), colour channels only."""
@@ -73,6 +79,8 @@ class LaplacianFusion:
             self._whole.add(image, analysis)
         if self._following is not None and self.setting.phase is not None:
             self._following.add(self.setting.phase.focus, preference, analysis)
+        if self._slice_mean is not None:
+            self._slice_mean.add(analysis)
 
     def _preference(self, k: int) -> float:
         last = max(self.setting.slices - 1, 1)
@@ -104,9 +112,23 @@ class LaplacianFusion:
             self._rebuild(rebuilt)
         if self._following is not None and transparent > 0:
             self._following.blend_into(rebuilt, transparent)
+        compose = self._compose
+        if transparent == 0 and self._slice_mean is not None and self._slice_mean.usable():
+            # Only the planes, which are the rebuilt image, are needed.
+            self.setting.analysis.release()
+            self._range.hold(rebuilt, self.setting.analysis.scaling)
+            if self._corrected_glow(rebuilt, self._slice_mean):
+                compose = self._as_rebuilt
         out = np.empty((*self.setting.shape, self.setting.channels), self.setting.dtype)
-        run_bands(_compose_band, *size_of(out), rebuilt, self._whole_share(transparent), self._compose, out)
+        run_bands(_compose_band, *size_of(out), rebuilt, self._whole_share(transparent), compose, out)
         return out
+
+    def _corrected_glow(self, rebuilt: FloatImage, mean: SliceMean) -> bool:
+        """Correct a rebuilt image in place where light adds; return whether it does."""
+        if self.setting.glowing is None:
+            return False
+        glow = GlowingLight(mean, self.setting.surely_glowing)
+        return glow.expected(len(rebuilt)) and glow.correct(rebuilt, self.setting.glowing.half_height())
 
     def _whole_share(self, transparent: float) -> FloatImage | None:
         return self._whole.share() if self._whole is not None and transparent == 0 else None
@@ -118,6 +140,10 @@ class LaplacianFusion:
         else:
             gray = self.setting.analysis.scaling.to_gray_levels(image, self.setting.dtype)
         return self._range.clip(gray, rows, channel)
+
+    def _as_rebuilt(self, image: FloatImage, share: FloatImage | None, rows: slice, channel: int) -> npt.NDArray[Any]:
+        """Return rows of a rebuilt, scaled channel: where lights add up, it is brighter than any slice."""
+        return self.setting.analysis.scaling.to_gray_levels(image, self.setting.dtype)
 
     def _rebuild(self, out: FloatImage) -> None:
         """Put the image of the mean pyramid into an array of shape (c, y, x)."""

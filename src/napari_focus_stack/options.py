@@ -140,10 +140,11 @@ class FocusStackOptions:
         "choice",
         "auto",
         "Light",
-        "Through a clear specimen, contrast is least in focus and its change along z decides; elsewhere contrast does.",
+        "Through a clear specimen, contrast's change along z decides, elsewhere contrast; light that glows adds up.",
         choices={
             "auto": "As the stack shows",
-            "opaque": "Reflected, or fluorescence",
+            "opaque": "Reflected",
+            "glowing": "Fluorescence in a widefield microscope",
             "transparent": "Through a clear specimen",
         },
     )

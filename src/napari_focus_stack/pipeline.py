@@ -195,9 +195,9 @@ def memory_needed(shape: Sequence[int], dtype: npt.DTypeLike, options: FocusStac
     kind = SliceKind(tuple(shape)[1:], dtype)
     pixels = kind.shape[0] * kind.shape[1]
     denoise = bool(options and options.denoise > 0)
-    # As benchmarks/memory.py measures it, two slices being read: 56 bytes a pixel for 16-bit gray,
-    # 90 for 8-bit RGB.
-    per_channel = 14.1 + 5 * kind.dtype.itemsize
+    # As benchmarks/memory.py measures it, two slices being read: 57 bytes a pixel for 16-bit gray,
+    # 93 for 8-bit RGB.
+    per_channel = 15.1 + 5 * kind.dtype.itemsize
     shared = 32 + 5.4 * denoise
     return int(pixels * (per_channel * kind.channels + shared))
 

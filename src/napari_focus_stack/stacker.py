@@ -218,7 +218,7 @@ class _Run:
         )
         self.tracker = PeakTracker((height, width), self.analysis.shapes[1])
         # Two slices do not tell blur from phase, nor does a pyramid without a second level.
-        opaque = options.light == "opaque" or slices == 2 or self.analysis.levels < LEAST_LEVELS
+        opaque = options.light in ("opaque", "glowing") or slices == 2 or self.analysis.levels < LEAST_LEVELS
         gray_range = self.analysis.scaling.gray_range(self.noise)
         self.phase = None if opaque else PhaseTracker(self.analysis, options.light, gray_range)
         self.method = FUSION_METHODS[options.method].accumulator(
@@ -229,6 +229,8 @@ class _Run:
                 noise=self.noise,
                 analysis=self.analysis,
                 phase=self.phase,
+                glowing=self.tracker if options.light in (AUTO, "glowing") else None,
+                surely_glowing=options.light == "glowing",
                 z_preference=options.z_preference,
                 denoise=options.denoise,
             )

@@ -8,12 +8,15 @@ in all slices comes back as it is, to the last bit of any dtype.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .kernels import run_bands, strips
+from .pyramid import FloatImage
+from .scaling import Scaling
 
 
 class ValueRange:
@@ -39,6 +42,19 @@ class ValueRange:
     def clip(self, values: npt.NDArray[Any], rows: slice, channel: int) -> npt.NDArray[Any]:
         """Return values of some rows of a channel within the range; NaN where no slice has a value."""
         return np.clip(values, self._low[rows, :, channel], self._high[rows, :, channel])
+
+    def hold(self, image: FloatImage, scaling: Scaling) -> None:
+        """Bring a scaled image of shape (c, y, x) within the range, in place."""
+        run_bands(_hold_band, *image.shape[1:], image, scaling, self.clip)
+
+
+def _hold_band(
+    image: FloatImage, scaling: Scaling, clip: Callable[[npt.NDArray[Any], slice, int], npt.NDArray[Any]], *band: int
+) -> None:
+    for rows in strips(*band):
+        for c in range(len(image)):
+            gray = scaling.to_gray_levels(image[c, rows], np.dtype(np.float64))
+            image[c, rows] = scaling.to_kernel(clip(gray, rows, c))
 
 
 def _extend_band(

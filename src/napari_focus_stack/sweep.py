@@ -1,0 +1,261 @@
+"""The mean of all slices as a filter of the sharp image: what a sweep through focus sees.
+
+Where light adds, every slice is the sharp image, each thing blurred by its own
+distance from focus. The mean of the slices is then the sharp image under one
+known filter that hardly depends on the height; only towards either end of the
+stack does it, since blur beyond the end was not taken.
+
+References
+----------
+Häusler, A method to increase the depth of focus by two step image processing,
+Optics Communications 6, 38-42 (1972).
+Nagahara, Kuthirummal, Zhou & Nayar, Flexible depth of field photography,
+ECCV 60-73 (2008).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .analysis import SliceAnalysis
+from .pyramid import FloatImage, expand, reduce, size_of
+
+# Rim of the blurred image of a point, in its radii: between a sharp disc and a Gaussian.
+_SOFT_RIM = 0.3
+
+# The filter as a sum of products of a function of height and one of frequency; a fourth changed nothing.
+_TERMS = 3
+
+_TABLE_COARSE, _TABLE_FINE = 256, 4096
+_MOST_FREQUENCY = 0.7072  # cycles a pixel, along the diagonal
+_STEPS_A_SLICE = 16
+
+# Mirrored around the image, in px: light that comes from outside.
+_MARGIN_PX = 48
+
+# Where the filter passes less than the root of this, what is divided by it is mostly noise and error of the filter.
+_LEAST_POWER = 6e-3
+
+# Fewer are no sweep.
+LEAST_SLICES = 5
+
+_GROWTHS_PX = 0.05, 4.0
+_FIRST_GROWTH_PX = 0.4
+_FITS = 5
+_STRONGEST = 0.03
+
+
+@dataclass(frozen=True, eq=False)
+class SweepFilter:
+    """What the mean of the slices keeps of every frequency.
+
+    Attributes
+    ----------
+    of_height : float32 array, shape (terms, 16 (slices - 1) + 1)
+    of_frequency : float32 array, shape (terms, n)
+        The filter at height h and frequency f is the sum over terms of their products.
+    inverse : float32 array, shape (n,)
+        Undoes the mean filter where it passes enough.
+    """
+
+    of_height: FloatImage
+    of_frequency: FloatImage
+    inverse: FloatImage
+
+    def at_any_height(self) -> SweepFilter:
+        """Return the mean of the filter over heights, which knows nothing of the order of the slices."""
+        mean = np.asarray(self.of_height.mean(axis=1) @ self.of_frequency, np.float32)[None]
+        return SweepFilter(np.ones((1, self.of_height.shape[1]), np.float32), mean, self.inverse)
+
+    @classmethod
+    def of(cls, slices: int, growth_px: float) -> SweepFilter:
+        """Return the filter where the radius of blur grows by so many px for each slice.
+
+        Examples
+        --------
+        >>> sharp = SweepFilter.of(slices=5, growth_px=0)
+        >>> bool(np.allclose(sharp.of_height.T @ sharp.of_frequency, 1, atol=1e-5))
+        True
+        """
+        frequency = np.linspace(0, _MOST_FREQUENCY, _TABLE_COARSE)
+        kept = np.cumsum(_blur_filter(2 * np.pi * growth_px * np.outer(np.arange(slices), frequency)), axis=0)
+        # Slices below and above a height h; the one at h was counted twice.
+        table = (kept + kept[::-1] - 1) / slices
+        of_height, size, of_frequency = np.linalg.svd(table, full_matrices=False)
+        mean = table.mean(axis=0)
+        between = np.linspace(0, slices - 1, _STEPS_A_SLICE * (slices - 1) + 1)
+        fine = np.linspace(0, _MOST_FREQUENCY, _TABLE_FINE)
+        return cls(
+            _resampled(between, np.arange(slices), (of_height[:, :_TERMS] * size[:_TERMS]).T),
+            _resampled(fine, frequency, of_frequency[:_TERMS]),
+            np.interp(fine, frequency, mean / (mean**2 + _LEAST_POWER)).astype(np.float32),
+        )
+
+
+def _resampled(places: npt.NDArray[Any], at: npt.NDArray[Any], rows: npt.NDArray[np.float64]) -> FloatImage:
+    return np.stack([np.interp(places, at, row) for row in rows]).astype(np.float32)
+
+
+def _blur_filter(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return what a soft-rimmed disc of radius r keeps of a frequency f, for x = 2 pi f r (Goodman 1968)."""
+    from scipy.special import j1
+
+    x = np.maximum(x, 1e-6)
+    disc: npt.NDArray[np.float64] = 2 * j1(x) / x * np.exp(-((_SOFT_RIM * x) ** 2) / 2)
+    return disc
+
+
+class FocalSweep:
+    """Filters images of one size, which go on as their mirror images.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (y, x) in px.
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        from scipy.fft import next_fast_len
+
+        self._shape = shape
+        self._margin = tuple(min(_MARGIN_PX, n) for n in shape)
+        self._padded = tuple(next_fast_len(n + 2 * m, real=True) for n, m in zip(shape, self._margin, strict=True))
+        fy, fx = np.fft.fftfreq(self._padded[0]), np.fft.rfftfreq(self._padded[1])
+        step = (_TABLE_FINE - 1) / _MOST_FREQUENCY
+        self._place = np.rint(step * np.hypot(fy[:, None], fx)).astype(np.int16)
+
+    def seen(self, sharp: FloatImage, height: FloatImage | None, through: SweepFilter) -> FloatImage:
+        """Return the mean of the slices of a sharp image on a ground of 0.
+
+        Parameters
+        ----------
+        sharp : float32 array, shape (y, x)
+        height : float32 array, shape (y, x), or None
+            Where it is in focus, in slices; None for a filter at any height.
+        through : SweepFilter
+        """
+        place = 0 if height is None else np.rint(height * _STEPS_A_SLICE).astype(np.int32)
+        total = np.zeros((self._padded[0], self._padded[1] // 2 + 1), np.complex64)
+        for of_height, of_frequency in zip(through.of_height, through.of_frequency, strict=True):
+            total += self._forward(sharp * of_height[place]) * of_frequency[self._place]
+        return self._back(total)
+
+    def undone(self, mean: FloatImage, through: SweepFilter) -> FloatImage:
+        """Return the sharp image of a mean of slices, as far as the filter can be undone."""
+        return self._back(self._forward(mean) * through.inverse[self._place])
+
+    def _forward(self, image: FloatImage) -> npt.NDArray[np.complex64]:
+        from scipy.fft import rfft2
+
+        around = [(m, padded - n - m) for n, m, padded in zip(self._shape, self._margin, self._padded, strict=True)]
+        spectrum: npt.NDArray[np.complex64] = rfft2(np.pad(image, around, "symmetric"))
+        return spectrum
+
+    def _back(self, spectrum: npt.NDArray[np.complex64]) -> FloatImage:
+        from scipy.fft import irfft2
+
+        image: FloatImage = irfft2(spectrum, self._padded)
+        (top, left), (h, w) = self._margin, self._shape
+        return np.ascontiguousarray(image[top : top + h, left : left + w])
+
+
+class SliceMean:
+    """Running mean of the slices at half size.
+
+    Parameters
+    ----------
+    analysis : SliceAnalysis
+        Whose `load` is called before every `add`.
+    """
+
+    def __init__(self, analysis: SliceAnalysis) -> None:
+        self.count = 0
+        self._analysis = analysis
+        self._sum = np.zeros_like(analysis.gaussians[0])
+        self._whole = True
+
+    @property
+    def levels(self) -> int:
+        """Detail levels of a pyramid of the mean."""
+        return self._analysis.levels - 1
+
+    def add(self, analysis: SliceAnalysis) -> None:
+        """Take in the slice that was loaded last."""
+        self._sum += analysis.gaussians[0]
+        self.count += 1
+        # What lies in a hole was guessed, and is no light.
+        self._whole &= analysis.valid is None
+
+    def usable(self) -> bool:
+        """Return whether there are slices enough, and all whole."""
+        return self._whole and self.count >= LEAST_SLICES
+
+    def of(self, channel: int) -> FloatImage:
+        """Return the mean of one channel, shape (y / 2, x / 2), scaled."""
+        mean: FloatImage = self._sum[channel] / np.float32(self.count)
+        return mean
+
+    def noise_variance(self, channel: int, level: int, intensity: FloatImage) -> FloatImage:
+        """Return the variance that noise gives a level of the mean; `intensity` at the size of the level."""
+        analysis = self._analysis
+        one = np.maximum(analysis.gain[channel] * intensity + analysis.offset[channel], analysis.least_variance)
+        return one * np.float32(analysis.noise_gains[level + 1] / self.count)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Of what is seen over what is expected, where that is strongest.
+
+    Attributes
+    ----------
+    median, spread : float
+        The spread is the distance between quartiles.
+    strength : float
+        Median magnitude of what is expected there.
+    """
+
+    median: float
+    spread: float
+    strength: float
+
+    @classmethod
+    def of(cls, seen: FloatImage, expected: FloatImage) -> Ratio:
+        """Compare two images, strong pixels counting more."""
+        strength = np.abs(expected).ravel()
+        count = max(int(_STRONGEST * strength.size), 1)
+        place = np.argpartition(strength, -count)[-count:]
+        strength = strength[place]
+        ratio = seen.ravel()[place] / np.maximum(strength, 1e-30) * np.sign(expected.ravel()[place])
+        order = np.argsort(ratio)
+        summed = np.cumsum(strength[order], dtype=np.float64)
+        low, middle, high = ratio[order][np.searchsorted(summed, summed[-1] * np.array([0.25, 0.5, 0.75]))]
+        return cls(float(middle), float(high - low), float(np.median(strength)))
+
+
+def measured_growth(mean: FloatImage, sharp: FloatImage, height: FloatImage | None, slices: int) -> float:
+    """Return how many px the radius of blur grows for each slice.
+
+    It is what makes things that are fused rightly look in the mean as they do.
+
+    Parameters
+    ----------
+    mean, sharp : float32 arrays, shape (y, x)
+        Of the slices, and fused; both on a ground of 0.
+    height : float32 array, shape (y, x), or None
+        In slices.
+    slices : int
+    """
+    sweep = FocalSweep(size_of(mean))
+    seen = mean - expand(reduce(mean), size_of(mean))
+    growth = _FIRST_GROWTH_PX
+    for _ in range(_FITS):
+        through = SweepFilter.of(slices, growth)
+        expected = sweep.seen(sharp, height, through if height is not None else through.at_any_height())
+        ratio = Ratio.of(seen, expected - expand(reduce(expected), size_of(mean))).median
+        # Between the ends the filter is inversely proportional to the growth.
+        growth = float(np.clip(growth / np.clip(ratio, 0.5, 2), *_GROWTHS_PX))
+    return growth

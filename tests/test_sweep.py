@@ -1,0 +1,46 @@
+"""The mean of the slices is the sharp image through a known filter."""
+
+import numpy as np
+import pytest
+
+from napari_focus_stack.sweep import FocalSweep, SweepFilter
+from napari_focus_stack.synthetic import Lens, Surface, glowing_slices
+
+
+def spots(shape, seed):
+    rng = np.random.default_rng(seed)
+    light = np.zeros(shape, np.float32)
+    y, x = np.indices(shape)
+    for cy, cx in rng.uniform(0, shape, (12, 2)):
+        light += 0.4 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 8).astype(np.float32)
+    return light
+
+
+@pytest.mark.parametrize("height", [0.0, 2.5, 7.0, 11.0])
+def test_seen_is_the_mean_of_the_slices_at_any_height(height):
+    light = spots((90, 131), 0)
+    heights = np.full_like(light, height)
+    mean = np.mean(list(glowing_slices([Surface(light, heights)], 0, 12, Lens(1.2))), axis=0)
+    # The rim of the filter is softer than that of the lens: a somewhat smaller radius blurs as much.
+    seen = FocalSweep(light.shape).seen(light, heights, SweepFilter.of(12, 0.94 * 1.2))
+    assert np.abs(seen - mean).max() < 0.03 * mean.max()
+
+
+def test_without_blur_the_mean_is_the_image():
+    light = spots((40, 57), 1)
+    seen = FocalSweep(light.shape).seen(light, np.full_like(light, 3), SweepFilter.of(9, 0))
+    np.testing.assert_allclose(seen, light, atol=1e-5)
+
+
+def test_undone_gives_back_what_is_coarser_than_the_least_that_passes():
+    light = spots((96, 128), 2)
+    height = np.full_like(light, 7)
+    sweep, through = FocalSweep(light.shape), SweepFilter.of(15, 0.7)
+    undone = sweep.undone(sweep.seen(light, height, through), through)
+    assert np.abs(undone - light).max() < 0.15 * light.max()
+
+
+@pytest.mark.parametrize("growth_px", [0.3, 1.0, 2.5])
+def test_light_is_conserved_at_every_height(growth_px):
+    through = SweepFilter.of(20, growth_px)
+    np.testing.assert_allclose(through.of_height.T @ through.of_frequency[:, 0], 1, atol=0.01)
