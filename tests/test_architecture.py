@@ -25,6 +25,7 @@ ORDER = [
     "accumulator",
     "follow",
     "glow",
+    "veil",
     "value_range",
     "whole_pixels",
     "strength",

@@ -29,6 +29,7 @@ from .pyramid import FloatImage, add_expanded, blur5, expand, expand_row, reduce
 from .strength import strength as slice_strength
 from .sweep import LEAST_SLICES, SliceMean
 from .value_range import ValueRange
+from .veil import lift_veils
 from .whole_pixels import MOST_SLICES, WholePixels
 
 _LEVELS_FOR_MEAN = 3
@@ -119,6 +120,8 @@ class LaplacianFusion:
             self._range.hold(rebuilt, self.setting.analysis.scaling)
             if self._corrected_glow(rebuilt, self._slice_mean):
                 compose = self._as_rebuilt
+            else:
+                lift_veils(rebuilt, self._slice_mean)
         out = np.empty((*self.setting.shape, self.setting.channels), self.setting.dtype)
         run_bands(_compose_band, *size_of(out), rebuilt, self._whole_share(transparent), compose, out)
         return out

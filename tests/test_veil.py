@@ -1,0 +1,63 @@
+"""Veils at jumps of depth are lifted, and all else stays."""
+
+import numpy as np
+import pytest
+
+from napari_focus_stack import focus_stack
+from napari_focus_stack.pyramid import reduce
+from napari_focus_stack.synthetic import make_scene
+from napari_focus_stack.veil import lift_veils
+
+
+@pytest.fixture
+def without(monkeypatch):
+    def fuse(stack, rgb=None):
+        with monkeypatch.context() as patch:
+            patch.setattr("napari_focus_stack.laplacian.lift_veils", lambda *_: None)
+            return focus_stack(stack, rgb).image
+
+    return fuse
+
+
+def decibels(image, truth):
+    difference = (image.astype(float) - truth)[16:-16, 16:-16]
+    return 10 * np.log10(np.ptp(truth) ** 2 / np.mean(difference**2))
+
+
+@pytest.mark.parametrize(("noise", "gain_db"), [("low", 0.5), ("high", 0.1)])
+def test_a_step_gains(noise, gain_db, without):
+    scene = make_scene("step", (256, 256), 20, noise, 4)
+    stack = np.asarray(scene.stack)
+    assert decibels(focus_stack(stack).image, scene.truth) > decibels(without(stack), scene.truth) + gain_db
+
+
+@pytest.mark.parametrize("noise", ["low", "high"])
+@pytest.mark.parametrize("name", ["plane", "bumps", "weak-texture", "colour"])
+def test_where_nothing_veils_hardly_anything_moves(name, noise, without):
+    scene = make_scene(name, (192, 192), 16, noise, 4)
+    stack = np.asarray(scene.stack)
+    lifted = focus_stack(stack, scene.rgb).image
+    assert decibels(lifted, scene.truth) > decibels(without(stack, scene.rgb), scene.truth) - 0.05
+
+
+def test_slices_that_are_all_alike_come_back_to_the_last_bit():
+    image = np.asarray(make_scene("step", (96, 130), 3, "low", 0).stack)[1]
+    for dtype in (np.uint16, np.float32, np.float64):
+        np.testing.assert_array_equal(focus_stack([image.astype(dtype)] * 9).image, image.astype(dtype))
+
+
+def test_the_order_of_the_slices_does_not_matter_to_the_correction():
+    stack = np.asarray(make_scene("step", (128, 128), 12, "low", 1).stack)
+    a = focus_stack(stack, noise=(5.0, 0.0)).image.astype(int)
+    b = focus_stack(stack[::-1], noise=(5.0, 0.0)).image.astype(int)
+    assert np.abs(a - b).max() <= 1
+
+
+def test_few_slices_are_left_alone():
+    class Few:
+        count = 7
+
+    image = np.random.default_rng(0).random((1, 20, 20), np.float32)
+    before = reduce(image[0]).copy()
+    lift_veils(image, Few())
+    np.testing.assert_array_equal(reduce(image[0]), before)
