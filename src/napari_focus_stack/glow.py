@@ -13,9 +13,11 @@ fused rightly, look in the mean as they do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from .pyramid import FloatImage, add_expanded, blur5, laplacian_pyramid, reconstruct, reduce
+from .pyramid import FloatImage, blur5, laplacian_pyramid, reconstruct, reduce
 from .sweep import FocalSweep, Ratio, SliceMean, SweepFilter, measured_growth
 
 # Median as a share of the range: beads 0.01 to 0.02, surfaces 0.41 to 0.55.
@@ -58,7 +60,9 @@ class GlowingLight:
         """Return whether there is a channel to correct, as far as the mean alone tells."""
         return self._sure or any(_darkness(self._mean.of(c)) > 0 for c in range(channels))
 
-    def correct(self, image: FloatImage, height: FloatImage) -> bool:
+    def correct(
+        self, image: FloatImage, height: FloatImage, move: Callable[[FloatImage, int, FloatImage], None]
+    ) -> bool:
         """Correct a fused image in place; return whether any channel was.
 
         Parameters
@@ -67,6 +71,8 @@ class GlowingLight:
             Scaled.
         height : float32 array, shape (y / 2, x / 2)
             Where it is in focus, in slices.
+        move : callable
+            ``move(plane, channel, correction)`` adds a correction at half size to a plane.
         """
         corrected = False
         for c, plane in enumerate(image):
@@ -75,7 +81,7 @@ class GlowingLight:
             if share > 0:
                 found = self._correction(c, half, height, share)
                 if found is not None:
-                    add_expanded(plane, found)
+                    move(plane, c, found)
                     corrected = True
         return corrected
 

@@ -121,7 +121,7 @@ class LaplacianFusion:
             if self._corrected_glow(rebuilt, self._slice_mean):
                 compose = self._as_rebuilt
             else:
-                lift_veils(rebuilt, self._slice_mean)
+                lift_veils(rebuilt, self._slice_mean, self._move)
         out = np.empty((*self.setting.shape, self.setting.channels), self.setting.dtype)
         run_bands(_compose_band, *size_of(out), rebuilt, self._whole_share(transparent), compose, out)
         return out
@@ -131,7 +131,10 @@ class LaplacianFusion:
         if self.setting.glowing is None:
             return False
         glow = GlowingLight(mean, self.setting.surely_glowing)
-        return glow.expected(len(rebuilt)) and glow.correct(rebuilt, self.setting.glowing.half_height())
+        return glow.expected(len(rebuilt)) and glow.correct(rebuilt, self.setting.glowing.half_height(), self._move)
+
+    def _move(self, plane: FloatImage, channel: int, correction: FloatImage) -> None:
+        self._range.move(plane, channel, correction, self.setting.analysis.scaling)
 
     def _whole_share(self, transparent: float) -> FloatImage | None:
         return self._whole.share() if self._whole is not None and transparent == 0 else None

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .kernels import run_bands, strips
-from .pyramid import FloatImage
+from .pyramid import FloatImage, expanded_rows, size_of
 from .scaling import Scaling
 
 
@@ -46,6 +46,23 @@ class ValueRange:
     def hold(self, image: FloatImage, scaling: Scaling) -> None:
         """Bring a scaled image of shape (c, y, x) within the range, in place."""
         run_bands(_hold_band, *image.shape[1:], image, scaling, self.clip)
+
+    def move(self, plane: FloatImage, channel: int, by: FloatImage, scaling: Scaling) -> None:
+        """Add `by`, at half size, to a scaled channel in place, at no pixel more than its range.
+
+        So a hot pixel, which blur does not change, is no reason to change what lies around it.
+        """
+        low, high = self._low[:, :, channel], self._high[:, :, channel]
+        run_bands(_move_band, *plane.shape, plane, low, high, by, np.float32(scaling.scale))
+
+
+def _move_band(
+    plane: FloatImage, low: npt.NDArray[Any], high: npt.NDArray[Any], by: FloatImage, scale: np.float32, *band: int
+) -> None:
+    for rows in strips(*band):
+        most = (high[rows].astype(np.float64) - low[rows]).astype(np.float32) * scale
+        step = expanded_rows(by, size_of(plane), rows)
+        plane[rows] += np.clip(step, -most, most)
 
 
 def _hold_band(

@@ -10,9 +10,11 @@ and the order of the slices does not matter.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from .pyramid import FloatImage, add_expanded, blur5, expand, laplacian_pyramid, reconstruct, reduce, size_of
+from .pyramid import FloatImage, blur5, expand, laplacian_pyramid, reconstruct, reduce, size_of
 from .sweep import FocalSweep, Ratio, SliceMean, SweepFilter, measured_growth
 
 # With fewer the filter depends too much on the height.
@@ -29,12 +31,21 @@ _QUARTILES = 1.35
 _AROUND = 4
 
 
-def lift_veils(image: FloatImage, mean: SliceMean) -> None:
-    """Correct a fused image of shape (c, y, x), scaled, in place; few slices are left alone."""
+def lift_veils(image: FloatImage, mean: SliceMean, move: Callable[[FloatImage, int, FloatImage], None]) -> None:
+    """Correct a fused image in place; few slices are left alone.
+
+    Parameters
+    ----------
+    image : float32 array, shape (c, y, x)
+        Scaled.
+    mean : SliceMean
+    move : callable
+        ``move(plane, channel, correction)`` adds a correction at half size to a plane.
+    """
     if mean.count < _LEAST_SLICES:
         return
     for c, plane in enumerate(image):
-        add_expanded(plane, _correction(c, reduce(plane), mean))
+        move(plane, c, _correction(c, reduce(plane), mean))
 
 
 def _correction(c: int, sharp: FloatImage, slice_mean: SliceMean) -> FloatImage:
@@ -53,9 +64,11 @@ def _correction(c: int, sharp: FloatImage, slice_mean: SliceMean) -> FloatImage:
         noise = slice_mean.noise_variance(c, level, mean)
         misfit = _SPREAD_FACTOR**2 * max(ratio.spread**2 - _spread_of_noise(noise, ratio) ** 2, 0)
         seen[level] -= expected[level]
-        variance = _NOISE_FACTOR * noise + np.float32(misfit) * blur5(expected[level] ** 2)
+        possible = blur5(expected[level] ** 2)
         energy = np.maximum(blur5(seen[level] ** 2), np.float32(1e-30))
-        seen[level] *= np.maximum(1 - variance / energy, 0)
+        variance = _NOISE_FACTOR * noise + np.float32(misfit) * possible
+        # More than all that is expected is no veil, but a hot pixel, which blur does not change.
+        seen[level] *= np.maximum(1 - variance / energy, 0) * np.minimum(possible / energy, 1)
         mean = reduce(mean)
     seen[-1][...] = 0
     return sweep.undone(reconstruct(seen), through)
