@@ -45,7 +45,7 @@ class Reference:
     pyramid_image: Float  # (y, x, c), before whole pixels are taken over
     index: npt.NDArray[np.uint16]  # (y, x)
     index_half: Array
-    height_half: Float  # unfilled, in slices
+    height_half: Float  # in slices
     confidence_half: Float
 
 
@@ -205,7 +205,7 @@ def fuse(
         own = np.take_along_axis(values, _nearest(winner, shape)[None, :, :, None], 0)[0]
         fused = pyramid_image + whole[..., None] * (own - pyramid_image)
     fused = np.clip(fused, values.min(0), values.max(0))
-    index, height, confidence = _focus(smooth)
+    index, height, confidence = _focus(smooth, finest)
     return Reference(
         image=_in_stack_units(fused, stack.dtype, noise).reshape(stack.shape[1:]),
         pyramid_image=pyramid_image,
@@ -273,21 +273,93 @@ def _texture(magnitude: Float) -> Float:
     return np.sqrt(fine * coarse)
 
 
-def _focus(smooth: list[list[Float]]) -> tuple[Array, Float, Float]:
-    focus = np.stack([(s[0] + s[1]) / 2 if len(s) > 1 else s[0] for s in smooth])
-    index = focus.argmax(0)
-    best, mean = focus.max(0), focus.mean(0)
-    inner = np.clip(index, 1, max(len(focus) - 2, 1))
-    logs = np.log(np.maximum(focus, 1e-30))
-    if len(focus) > 2:
-        before, at, after = (np.take_along_axis(logs, (inner + d)[None], 0)[0] for d in (-1, 0, 1))
-        bend = before - 2 * at + after
-        shift = np.divide((before - after) / 2, bend, out=np.zeros_like(bend), where=bend < 0)
-        shift = np.where(index == inner, np.clip(shift, -0.5, 0.5), 0)
-    else:
-        shift = np.zeros(index.shape)
-    contrast = 1 - mean / np.maximum(best, 1e-30)
-    return index, index + shift, np.clip((best - 2) / 2, 0, 1) * np.clip(contrast / 0.2, 0, 1)
+def _focus(smooth: list[list[Float]], finest: list[Float]) -> tuple[Array, Float, Float]:
+    e0 = np.stack([s[0] * (r + 1) / (s[0] + 1) for s, r in zip(smooth, finest, strict=True)])
+    e1 = np.stack([s[min(1, len(s) - 1)] for s in smooth])
+    focus = (e0 + 2) * np.sqrt(e1 * 128 / (e1 + 128) + 2)
+    last = len(focus) - 1
+    index, best = focus.argmax(0), focus.max(0)
+    share = (focus / best) ** 8
+    mass = share.sum(0)
+    centre = (share * (np.arange(last + 1)[:, None, None] - index)).sum(0) / mass
+    clearest = best[::2, ::2] >= np.quantile(best[::2, ::2], 0.98)
+    depth = max(2 * np.median(mass[::2, ::2][clearest]) - 1.1, 0.8)
+    dense = np.clip((depth - 1.3) / 0.8, 0, 1)
+    before, after = (
+        (best / np.take_along_axis(focus, np.clip(index + d, 0, last)[None], 0)[0]) ** 0.25 for d in (-1, 1)
+    )
+    before, after = np.where(index == 0, after, before), np.where(index == last, before, after)
+    bend = np.maximum(before + after - 2, 1e-3)
+    way = np.clip((before - after) / 2 / bend, -0.5, 0.5)
+    whole = dense * ((index >= depth) & (index <= last - depth))
+    peaks = index + way + whole * (np.clip(centre, -depth, depth) - way)
+    energy = best ** (2 / 3) - 2
+    near = np.minimum(bend, 3) * 8 / 3 * depth**2
+    precision = np.maximum(energy, 0.01) * (near + dense * ((depth / (2 * mass - 1.1)) ** 2 - near))
+    height, scatter, known = _settled(peaks, precision, depth, last + 1)
+    least = 1 / (1 + 1.5 * 0.85 * _chance(depth, last + 1))
+    honest = np.clip((1 / (1 + 1.5 * scatter) - least) / (1 - least), 0, 1)
+    evidence = np.clip(energy - 1.5, 0, 1)
+    from_around = 0.5 / max(depth, 1) * np.minimum(_broad(known * evidence, 3) / 0.4, 1)
+    return index, np.clip(height, 0, last), np.maximum(honest * evidence, from_around)
+
+
+def _settled(peaks: Float, precision: Float, depth: float, slices: int) -> tuple[Float, Float, Float]:
+    trust = np.clip((precision - 2) / 6, 0, 1)
+    near, wide = (ndi.median_filter(peaks, size, mode="mirror") for size in (3, 5))
+    own = near + np.clip(2 - np.abs(peaks - near) / (0.3 * depth), 0, 1) * (peaks - near)
+    height = wide + trust * (own - wide)
+    scatter = blur5(blur5(blur5(np.minimum(np.abs(peaks - height), 3.5 * depth))))
+    known = np.clip(2 - scatter / min(0.5 * depth, 0.3 * _chance(depth, slices)), 0, 1)
+    everywhere = _push_pull(height, known)
+    for _ in range(2):
+        broad = _broad(everywhere, 3)
+        everywhere = broad + _push_pull(height - broad, known)
+    height = _planes(everywhere, np.sqrt(precision), 1.5 * depth, 1)
+    calm = _planes(height, np.sqrt(precision), depth, 2)
+    return calm + trust * (height - calm), scatter, known
+
+
+def _broad(height: Float, levels: int) -> Float:
+    return height if levels == 0 else expand(_broad(reduce(height), levels - 1), height.shape)
+
+
+def _chance(depth: float, slices: int) -> float:
+    limit = 3.5 * depth
+    return slices / 4 if limit > slices / 2 else limit - limit**2 / slices
+
+
+def _push_pull(image: Float, weight: Float) -> Float:
+    if not (weight > 0).any():
+        return image
+    if image.shape == (1, 1):
+        return image
+    mass, mean = reduce(weight), reduce(image * weight)
+    coarse = _push_pull(np.divide(mean, mass, out=mean, where=mass > 1e-12), np.minimum(4 * mass, 1))
+    around = expand(coarse, image.shape)
+    return around + weight * (image - around)
+
+
+def _planes(height: Float, weight: Float, tolerance: float, step: int) -> Float:
+    """Return weighted least squares planes through the 5 x 5 heights around, those that differ counting little."""
+    reach = 2 * step
+    padded, weights = (np.pad(a, reach, mode="reflect") for a in (height, weight))
+    rows, columns = height.shape
+    normal, right = np.zeros((3, 3, *height.shape)), np.zeros((3, *height.shape))
+    for dy, dx in np.ndindex(5, 5):
+        window = np.s_[dy * step : dy * step + rows, dx * step : dx * step + columns]
+        d = padded[window] - height
+        share = KERNEL[dy] * KERNEL[dx] * weights[window] / (1 + (d / tolerance) ** 2) ** 2
+        at = np.array([1, dx - 2, dy - 2])
+        normal += np.multiply.outer(np.outer(at, at), share)
+        right += np.multiply.outer(at, share * d)
+    mass = normal[0, 0]
+    centre, value = normal[0, 1:] / mass, right[0] / mass
+    spread = normal[1:, 1:] / mass - centre[:, None] * centre[None] + 0.05 * np.eye(2)[:, :, None, None]
+    slope = np.linalg.solve(
+        np.moveaxis(spread, (0, 1), (2, 3)), np.moveaxis(right[1:] / mass - centre * value, 0, 2)[..., None]
+    )[..., 0]
+    return height + value - slope[..., 0] * centre[0] - slope[..., 1] * centre[1]
 
 
 # --- units -----------------------------------------------------------------------------------------------------

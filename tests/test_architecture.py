@@ -20,6 +20,7 @@ ORDER = [
     "scaling",
     "analysis",
     "sweep",
+    "relief",
     "height",
     "phase",
     "accumulator",

@@ -170,7 +170,7 @@ class FocusStackOptions:
         "number",
         0.0,
         "Height smoothing",
-        "Smooths the height map over this many pixels, confident ones first.",
+        "Smooths the height map over this many pixels, confident ones first; jumps stay.",
         low=0,
         high=100,
         unit="px",

@@ -98,7 +98,7 @@ class PhaseTracker:
         rows = (shape[0] + _SKIP - 1) // _SKIP, shape[1]
         self._change, self._brightest, self._darkest = (np.zeros(rows, np.float32) for _ in range(3))
         self._fine_detail = np.zeros((self._shapes[2][0], self._shapes[0][1]), np.float32)
-        self._tracker = PeakTracker(shape, self._shapes[_LEVEL + 1])
+        self._tracker = PeakTracker(shape, self._shapes[_LEVEL + 1], smooth=True)
         self._count = 0
         self._variance = 0.0
         # Sums over pixels and slices: of D^2, (dD)^2 and (ddD)^2, without their noise.
@@ -129,7 +129,7 @@ class PhaseTracker:
         self.focus = measure
         # Smoothing took most of the noise away: what little is left above 1 is evidence.
         evidence = np.maximum(1 + np.float32(_EVIDENCE) * (measure - 1), np.float32(0.05))
-        self._tracker.track(evidence, evidence)
+        self._tracker.track(evidence)
 
     def _add_statistics(self, band: tuple[FloatImage, FloatImage, npt.NDArray[np.int64]], variance: float) -> None:
         kept = self._change.shape

@@ -1,0 +1,324 @@
+"""From the focus peak of every pixel to one height map: noise calmed, holes filled, jumps kept.
+
+A height is believed where the peaks around it agree, not where there is much
+energy: faint texture that agrees with its neighbours tells the height, a strong
+halo among others does not. All lengths along z are in depths of focus, so that
+dense and coarse stacks are treated alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .kernels import kernel, row_function, run_bands
+from .median import median3, median5
+from .pyramid import FloatImage, blur5, expand, mirrored, push_pull, reduce, size_of
+
+# All in depths of focus. A peak this far from the median of the nearest ones is an outlier ...
+_OUTLIER = 0.3
+# ... heights that differ by this hardly share in one plane; in wider ones, and when the user smooths, by this ...
+_TOLERANCE, _WIDE_TOLERANCE, _SMOOTHING_TOLERANCE = 1.5, 1.0, 0.75
+# ... and of a peak elsewhere it does not matter how far.
+_ELSEWHERE = 3.5
+# Where peaks scatter less than this they are taken as they are, beyond twice as much not at all.
+_AGREEMENT = 0.5
+# The same, over the scatter of peaks by chance: it is small in short stacks.
+_AGREEMENT_BY_CHANCE = 0.3
+
+# Squares of the weight up to which a peak is mostly noise, and from which on it is hardly any.
+_NOISY, _PRECISE = 2.0, 8.0
+# The broad view is eight times reduced; a third pass brought no more.
+_BROAD_LEVELS = 3
+_SLOPE_PASSES = 2
+# Three 5-tap means: a standard deviation of 3.5 px of the slice.
+_SCATTER_PASSES = 3
+
+# The share of heights within one slice of the truth falls like this with the scatter in slices.
+_DOUBT = 1.5
+# Filled heights are believed this far, where this share of what lies around is known.
+_MOST_FILLED, _ENOUGH_AROUND = 0.5, 0.4
+
+
+@dataclass(frozen=True)
+class Relief:
+    """A height map and what it rests on; float32 arrays, shape (y, x).
+
+    Attributes
+    ----------
+    height : in slices
+    scatter : mean distance of the peaks around from the map, in slices
+    known : how far, 0 to 1, a height is its own and not filled from around
+    """
+
+    height: FloatImage
+    scatter: FloatImage
+    known: FloatImage
+
+
+def settled(
+    peaks: FloatImage,
+    weight: FloatImage,
+    depth_of_focus: float,
+    slices: int,
+    doubtful: npt.NDArray[np.bool_] | None = None,
+) -> Relief:
+    """Return one map from the peaks of all pixels.
+
+    Parameters
+    ----------
+    peaks : float32 array, shape (y, x)
+        In slices.
+    weight : float32 array, shape (y, x)
+        Root of the energy of the peak, in units of the noise, times its bend for one depth of focus:
+        one over the error that noise makes, about, in depths of focus.
+    depth_of_focus : float
+        In slices.
+    slices : int
+        Of the stack.
+    doubtful : bool array, shape (y, x), or None
+        Peaks that are not believed although those around agree.
+    """
+    height = median5(peaks)
+    run_bands(_own_band, *peaks.shape, peaks, median3(peaks), weight, np.float32(_OUTLIER * depth_of_focus), height)
+    scatter = _scatter(peaks, height, _ELSEWHERE * depth_of_focus)
+    chance = scatter_by_chance(depth_of_focus, slices)
+    known = scatter / np.float32(-min(_AGREEMENT * depth_of_focus, _AGREEMENT_BY_CHANCE * chance))
+    known += 2
+    np.clip(known, 0, 1, out=known)
+    if doubtful is not None:
+        known[doubtful] = 0
+    height = _filled_along_slopes(height, known)
+    height = fitted(height, weight, _TOLERANCE * depth_of_focus)
+    # Where peaks are noisy, once more and wider: as much as four more such fits.
+    calm = fitted(height, weight, _WIDE_TOLERANCE * depth_of_focus, step=2)
+    run_bands(_blend_band, *peaks.shape, calm, weight, height)
+    return Relief(height, scatter, known)
+
+
+def _filled_along_slopes(height: FloatImage, known: FloatImage) -> FloatImage:
+    """Return heights, the unknown ones taken from around.
+
+    Push-pull goes on level where the surface slopes; what a broad view of the result leaves over does not.
+    """
+    everywhere = push_pull(height, known)
+    for _ in range(_SLOPE_PASSES):
+        broad = _broad(everywhere)
+        del everywhere
+        everywhere = push_pull(height - broad, known)
+        everywhere += broad
+    return everywhere
+
+
+def _broad(height: FloatImage) -> FloatImage:
+    shapes = []
+    for _ in range(_BROAD_LEVELS):
+        shapes.append(size_of(height))
+        height = reduce(height)
+    for shape in reversed(shapes):
+        height = expand(height, shape)
+    return height
+
+
+def filled(peaks: FloatImage, evidence: FloatImage, depth_of_focus: float) -> FloatImage:
+    """Return peaks of a smooth measure, those of no evidence taken from around.
+
+    Parameters are those of `settled`; noise is no longer the point here, where the measure was smoothed.
+    """
+    height = median5(push_pull(median5(peaks), evidence))
+    return fitted(height, np.ones_like(height), _TOLERANCE * depth_of_focus)
+
+
+def scatter_by_chance(depth_of_focus: float, slices: int) -> float:
+    """Return the mean distance of peaks from the map where they are anywhere in the stack, in slices."""
+    limit = _ELSEWHERE * depth_of_focus
+    return slices / 4 if limit > slices / 2 else limit - limit**2 / slices
+
+
+def confidence_of(scatter: FloatImage, depth_of_focus: float, slices: int) -> FloatImage:
+    """Return a confidence no larger than the share of heights within one slice of the truth.
+
+    It is 1 / (1 + 1.5 times the scatter in slices), taken down to 0 where peaks scatter by chance.
+    Measured on opaque scenes at two noises: `tests/test_height.py` holds it.
+    """
+    least = np.float32(1 / (1 + _DOUBT * 0.85 * scatter_by_chance(depth_of_focus, slices)))
+    share = 1 / (1 + np.float32(_DOUBT) * scatter)
+    return np.asarray(np.clip((share - least) / (1 - least), 0, 1), np.float32)
+
+
+def confidence_from_around(known: FloatImage, depth_of_focus: float) -> FloatImage:
+    """Return the confidence of heights that are filled: at most half, 0 where nothing is known within some 40 px.
+
+    Where nearly half of what lies around was known, .7 of the filled heights or more were right
+    within a slice, on a step at high noise; where next to nothing was, .6. In dense stacks a
+    slice is less.
+    """
+    around = _broad(known)
+    np.minimum(around / np.float32(_ENOUGH_AROUND), 1, out=around)
+    around *= np.float32(_MOST_FILLED / max(depth_of_focus, 1))
+    return around
+
+
+def smoothed(height: FloatImage, weight: FloatImage, sigma_px: float, depth_of_focus: float) -> FloatImage:
+    """Return a height map smoothed by robust planes: noise goes, slopes and jumps stay.
+
+    Parameters
+    ----------
+    height, weight : float32 array, shape (y, x)
+    sigma_px : float
+        About the standard deviation of the Gaussian that would calm a level surface as much.
+    depth_of_focus : float
+        In slices.
+    """
+    # Every pass adds the square of its step to the variance; four of each, and wider ones for the rest.
+    left, step = sigma_px**2, 1
+    while left >= step**2 / 2:
+        for _ in range(min(4, max(round(left / step**2), 1))):
+            height = fitted(height, weight, _SMOOTHING_TOLERANCE * depth_of_focus, step)
+            left -= step**2
+        step *= 2
+    return height
+
+
+def fitted(height: FloatImage, weight: FloatImage, tolerance: float, step: int = 1) -> FloatImage:
+    """Return at every pixel the plane through the heights around that are like its own.
+
+    Parameters
+    ----------
+    height : float32 array, shape (y, x)
+    weight : float32 array, shape (y, x)
+        At least 0.
+    tolerance : float
+        A height that differs by this counts a quarter.
+    step : int
+        Distance of the 5 x 5 heights that are looked at, in px.
+
+    Returns
+    -------
+    float32 array, shape (y, x)
+
+    Notes
+    -----
+    Weighted least squares in 5 x 5 px, weights being the 5 taps, `weight` and the
+    range kernel 1 / (1 + (d / tolerance)^2)^2: a bilateral filter (Tomasi & Manduchi,
+    ICCV 839-846, 1998) of first order. A plane where a mean would do: with uneven
+    weights the mean of a slope is biased, by more than noise on grains of sand.
+
+    Examples
+    --------
+    >>> y, x = np.mgrid[:9, :9].astype(np.float32)
+    >>> slope = 0.3 * y + 0.1 * x
+    >>> bool(np.abs(fitted(slope, x + 1, 100) - slope)[3:-3, 3:-3].max() < 0.02)
+    True
+    """
+    out = np.empty_like(height)
+    run_bands(_fit_band, *height.shape, height, weight, np.float32(1 / tolerance), step, out)
+    return out
+
+
+def _scatter(peaks: FloatImage, height: FloatImage, limit: float) -> FloatImage:
+    distance = peaks - height
+    np.abs(distance, out=distance)
+    np.minimum(distance, np.float32(limit), out=distance)
+    for _ in range(_SCATTER_PASSES):
+        distance = blur5(distance)
+    return distance
+
+
+@row_function
+def _trust(weight):  # type: ignore[no-untyped-def]
+    share = (weight * weight - np.float32(_NOISY)) * np.float32(1 / (_PRECISE - _NOISY))
+    return min(max(share, np.float32(0)), np.float32(1))
+
+
+@kernel
+def _own_band(peaks, near, weight, outlier, height, first, last):  # type: ignore[no-untyped-def]
+    """Move heights, which are wide medians, to the peaks where these are precise, and to `near` where they are lone."""
+    for y in range(first, last):
+        for x in range(height.shape[1]):
+            off = peaks[y, x] - near[y, x]
+            keep = min(max(np.float32(2) - abs(off) / outlier, np.float32(0)), np.float32(1))
+            own = near[y, x] + keep * off
+            height[y, x] += _trust(weight[y, x]) * (own - height[y, x])
+
+
+@kernel
+def _blend_band(calm, weight, height, first, last):  # type: ignore[no-untyped-def]
+    for y in range(first, last):
+        for x in range(height.shape[1]):
+            height[y, x] = calm[y, x] + _trust(weight[y, x]) * (height[y, x] - calm[y, x])
+
+
+_CHUNK_PX = 256
+# Keeps a plane through few pixels level, px^2.
+_LEVEL = 0.05
+
+
+@kernel
+def _fit_band(height, weight, inverse, step, out, first, last):  # type: ignore[no-untyped-def]
+    h, w = height.shape
+    sums = np.empty((9, _CHUNK_PX), np.float32)
+    heights = np.empty(_CHUNK_PX + 4 * step, np.float32)
+    weights = np.empty(_CHUNK_PX + 4 * step, np.float32)
+    taps = (np.float32(1), np.float32(4), np.float32(6), np.float32(4), np.float32(1))
+    level = np.float32(_LEVEL)
+    for y in range(first, last):
+        for start in range(0, w, _CHUNK_PX):
+            size = min(_CHUNK_PX, w - start)
+            own = height[y, start : start + size]
+            mass, x1, y1, xx, xy, yy, z1, xz, yz = sums
+            sums[:] = 0
+            for dy in range(-2, 3):
+                row = mirrored(y + dy * step, h)
+                for x in range(size + 4 * step):
+                    column = start + x - 2 * step
+                    if column < 0 or column >= w:
+                        column = mirrored(column, w)
+                    heights[x] = height[row, column]
+                    weights[x] = weight[row, column]
+                tap = taps[dy + 2]
+                fy = np.float32(dy)
+                for x in range(size):
+                    m = np.float32(0)
+                    mx = np.float32(0)
+                    mxx = np.float32(0)
+                    mz = np.float32(0)
+                    mxz = np.float32(0)
+                    for dx in range(-2, 3):
+                        fx = np.float32(dx)
+                        at = x + (dx + 2) * step
+                        d = heights[at] - own[x]
+                        far = d * inverse
+                        share = np.float32(1) + far * far
+                        v = taps[dx + 2] * weights[at] / (share * share)
+                        m += v
+                        mx += v * fx
+                        mxx += v * (fx * fx)
+                        mz += v * d
+                        mxz += v * d * fx
+                    m *= tap
+                    mz *= tap
+                    mx *= tap
+                    mass[x] += m
+                    x1[x] += mx
+                    y1[x] += m * fy
+                    xx[x] += mxx * tap
+                    xy[x] += mx * fy
+                    yy[x] += m * (fy * fy)
+                    z1[x] += mz
+                    xz[x] += mxz * tap
+                    yz[x] += mz * fy
+            for x in range(size):
+                n = np.float32(1) / max(mass[x], np.float32(1e-30))
+                cx = x1[x] * n
+                cy = y1[x] * n
+                cz = z1[x] * n
+                a = xx[x] * n - cx * cx + level
+                b = xy[x] * n - cx * cy
+                c = yy[x] * n - cy * cy + level
+                p = xz[x] * n - cx * cz
+                q = yz[x] * n - cy * cz
+                tilt = ((c * p - b * q) * cx + (a * q - b * p) * cy) / (a * c - b * b)
+                out[y, start + x] = own[x] + cz - tilt
