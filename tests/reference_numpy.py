@@ -24,6 +24,10 @@ CLEAR = 16.0  # energy, in units of the noise, from where the finest level needs
 POWER = 64  # of the softmax over slices
 MARGIN_START, MARGIN_WIDTH = 1.02, 0.08  # by how much the winner leads before its pixels are used whole
 MOST_WHOLE = 3  # slices: with more, none is the one
+ALIKE = 4.0  # noise deviations added to the leads of three slices
+SEAM = 1.5  # share given up where the winner changes
+SMALL_REGION = 0.003  # of the picture
+UNSURE, BEAD_LEAD, DOUBT_FROM, DOUBT_TO = 2.0, 1.6, 1.3, 1.9  # of leads of the magnitude within a few pixels
 BLOCK, BINS, QUANTILE = 16, 12, 0.10  # of the noise estimate
 
 
@@ -260,10 +264,50 @@ def _whole_pixels(finest: Float, noise: Noise, shape: tuple[int, ...]) -> tuple[
     spread = noise.high - noise.low
     sigma = np.sqrt(np.maximum(noise.gain * (noise.low + noise.high) / 2 + noise.offset, 0))
     relative = np.divide(sigma, spread, out=np.zeros_like(sigma), where=spread > 0).mean()
-    visible = 2 * max(100 * relative - 1, 0)
+    visible = 2 * max(100 * relative - 1, 0) + (ALIKE if len(finest) == 3 else 0)
     lead = (first + visible) / np.maximum(second + visible, 1e-6)
     clear = np.clip((lead - MARGIN_START) / MARGIN_WIDTH, 0, 1)
+    near = np.stack([blur5(reduce(np.sqrt(r))) for r in finest])
+    own, other = _own_and_best_other(near, winner)
+    regions = _regions(winner)
+    numbers = np.arange(regions.max() + 1)
+    area = np.bincount(regions.ravel())
+    small = (area < SMALL_REGION * winner.size)[regions]
+    small &= not small.all()
+    y, x = ndi.distance_transform_edt(small, return_distances=False, return_indices=True)
+    broad = winner[y, x]
+    if len(finest) == 2:
+        bead = ndi.maximum((own + UNSURE) / (other + UNSURE), regions, numbers) > BEAD_LEAD
+        island = small & (broad != winner) & ~bead[regions]
+        winner = np.where(island, broad, winner)
+        clear = np.where(island, ndi.mean(clear, regions, numbers)[regions[y, x]], clear)
+        own, other = _own_and_best_other(near, winner)
+    doubt = ((other + UNSURE) / (own + UNSURE) - DOUBT_FROM) / (DOUBT_TO - DOUBT_FROM)
+    clear = clear * np.clip(1 - doubt, 0, 1) * np.maximum(1 - SEAM * blur5(_changes(broad)), 0)
     return winner, expand(clear, shape)
+
+
+def _own_and_best_other(near: Float, winner: Array) -> tuple[Float, Float]:
+    own = np.take_along_axis(near, winner[None], 0)[0]
+    others = np.where(np.arange(len(near))[:, None, None] == winner, 0, near)
+    return own, others.max(0)
+
+
+def _regions(winner: Array) -> Array:
+    """Number the connected regions of one slice each, from 0."""
+    regions, count = np.zeros(winner.shape, int), 0
+    for k in np.unique(winner):
+        part, parts = ndi.label(winner == k)
+        regions += np.where(part > 0, part - 1 + count, 0)
+        count += parts
+    return regions
+
+
+def _changes(winner: Array) -> Float:
+    padded = np.pad(winner, 1, "edge")
+    middle = padded[1:-1, 1:-1]
+    beside = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+    return np.any([n != middle for n in beside], axis=0).astype(float)
 
 
 def _texture(magnitude: Float) -> Float:

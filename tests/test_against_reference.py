@@ -38,6 +38,15 @@ def test_same_pixels_index_height_and_confidence(name, noise, slices):
     assert np.isclose(result.height[::2, ::2], expected.height_half, atol=2e-3).mean() > 0.99
 
 
+@pytest.mark.parametrize("noise", ["low", "high"])
+@pytest.mark.parametrize("name", ["plane", "step", "beads", "colour"])
+def test_same_pixels_of_pairs(name, noise):
+    result, expected = both(*scene(name, noise, slices=2))
+    difference = np.abs(result.image.astype(float) - expected.image.astype(float))
+    # Of two slices that tie, float64 may choose the other.
+    assert (difference > 1).mean() < 1e-4
+
+
 @pytest.mark.parametrize(
     "options", [{"levels": 1}, {"levels": 2}, {"z_preference": 0.5}, {"z_preference": -0.5}], ids=str
 )

@@ -16,6 +16,7 @@ ORDER = [
     "kernels",
     "pyramid",
     "median",
+    "islands",
     "noise",
     "scaling",
     "analysis",

@@ -5,8 +5,9 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from napari_focus_stack import focus_stack
-from napari_focus_stack.baselines import region_entropy, without_islands
+from napari_focus_stack.baselines import region_entropy
 from napari_focus_stack.fusion import FUSION_METHODS
+from napari_focus_stack.islands import without_islands
 from napari_focus_stack.synthetic import make_scene
 
 every_method = pytest.mark.parametrize("method", FUSION_METHODS)
@@ -209,3 +210,33 @@ def test_islands_go_and_large_regions_stay():
     cleaned = without_islands(choice, 20)
     assert (cleaned[:, :30] == 0).all()
     assert (cleaned[:, 30:] == 1).all()
+
+
+def pair_with_a_flat_patch():
+    """Slice 0 is sharp but for a flat patch, where slice 1 is a little brighter; noise in both."""
+    rng = np.random.default_rng(3)
+    sharp = texture((160, 160))
+    sharp[60:84, 60:84] = 64
+    blurred = gaussian_filter(sharp, 6)
+    blurred[52:92, 52:92] += 6
+    return np.stack([sharp, blurred]) + rng.normal(size=(2, 160, 160))
+
+
+def test_an_island_of_noise_takes_the_slice_around_it():
+    stack = np.clip(np.rint(pair_with_a_flat_patch()), 0, 255).astype(np.uint8)
+    fused = focus_stack(stack).image.astype(float)
+    inner = (slice(66, 78), slice(66, 78))
+    assert abs(fused[inner].mean() - stack[0][inner].mean()) < 0.2 * abs(
+        stack[1][inner].mean() - stack[0][inner].mean()
+    )
+
+
+@pytest.mark.parametrize("contrast", [40, 80])
+def test_a_bead_is_no_island(contrast):
+    stack = pair_with_a_flat_patch()
+    y, x = np.mgrid[:160, :160]
+    bead = np.exp(-((y - 72) ** 2 + (x - 72) ** 2) / (2 * 1.2**2))
+    stack += contrast * np.stack([gaussian_filter(bead, 4), bead])
+    stack = np.clip(np.rint(stack), 0, 255)
+    fused = focus_stack(stack.astype(np.uint8)).image.astype(float)
+    assert abs(fused[72, 72] - stack[1, 72, 72]) < 0.3 * (stack[1, 72, 72] - stack[0, 72, 72])

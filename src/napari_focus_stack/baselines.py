@@ -10,6 +10,7 @@ import numpy.typing as npt
 from .accumulator import FusionSetting
 from .analysis import SliceAnalysis
 from .height import HeightMaps
+from .islands import without_islands
 from .pyramid import FloatImage, add_expanded, blur5
 
 _REGION_PX = 5
@@ -271,30 +272,3 @@ class DecisionMapFusion:
         mean = self._blend / np.maximum(self._total, np.float32(1e-30))[..., np.newaxis]
         blend = self.setting.analysis.scaling.to_gray_levels(mean, self.setting.dtype)
         return np.where(whole[..., np.newaxis], self._image, blend)
-
-
-def without_islands(choice: npt.NDArray[np.uint16], smallest_px: float) -> npt.NDArray[np.uint16]:
-    """Return a map of slices whose connected regions under a size take the slice nearest around them.
-
-    Parameters
-    ----------
-    choice : uint16 array, shape (y, x)
-    smallest_px : float
-        Area of the smallest region that stays.
-
-    Examples
-    --------
-    >>> choice = np.zeros((9, 9), np.uint16)
-    >>> choice[4, 4] = 3
-    >>> int(without_islands(choice, 4).max())
-    0
-    """
-    from scipy import ndimage
-    from skimage.measure import label
-
-    regions = label(choice, background=-1, connectivity=1)
-    small = np.bincount(regions.ravel())[regions] < smallest_px
-    if small.all() or not small.any():
-        return choice
-    y, x = ndimage.distance_transform_edt(small, return_distances=False, return_indices=True)
-    return choice[y, x]

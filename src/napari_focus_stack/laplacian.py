@@ -30,7 +30,7 @@ from .strength import strength as slice_strength
 from .sweep import LEAST_SLICES, SliceMean
 from .value_range import ValueRange
 from .veil import lift_veils
-from .whole_pixels import MOST_SLICES, WholePixels
+from .whole_pixels import MOST_SLICES, Decision, WholePixels
 
 _LEVELS_FOR_MEAN = 3
 
@@ -123,7 +123,7 @@ class LaplacianFusion:
             else:
                 lift_veils(rebuilt, self._slice_mean, self._move)
         out = np.empty((*self.setting.shape, self.setting.channels), self.setting.dtype)
-        run_bands(_compose_band, *size_of(out), rebuilt, self._whole_share(transparent), compose, out)
+        run_bands(_compose_band, *size_of(out), rebuilt, self._decided(transparent), compose, out)
         return out
 
     def _corrected_glow(self, rebuilt: FloatImage, mean: SliceMean) -> bool:
@@ -136,18 +136,18 @@ class LaplacianFusion:
     def _move(self, plane: FloatImage, channel: int, correction: FloatImage) -> None:
         self._range.move(plane, channel, correction, self.setting.analysis.scaling)
 
-    def _whole_share(self, transparent: float) -> FloatImage | None:
-        return self._whole.share() if self._whole is not None and transparent == 0 else None
+    def _decided(self, transparent: float) -> Decision | None:
+        return self._whole.decided() if self._whole is not None and transparent == 0 else None
 
-    def _compose(self, image: FloatImage, share: FloatImage | None, rows: slice, channel: int) -> npt.NDArray[Any]:
+    def _compose(self, image: FloatImage, whole: Decision | None, rows: slice, channel: int) -> npt.NDArray[Any]:
         """Return rows of a rebuilt, scaled channel in the stack's dtype and within the range of the slices."""
-        if self._whole is not None and share is not None:
-            gray = self._whole.mixed(image, share, rows, channel)
+        if self._whole is not None and whole is not None:
+            gray = self._whole.mixed(image, whole, self._range, rows, channel)
         else:
             gray = self.setting.analysis.scaling.to_gray_levels(image, self.setting.dtype)
         return self._range.clip(gray, rows, channel)
 
-    def _as_rebuilt(self, image: FloatImage, share: FloatImage | None, rows: slice, channel: int) -> npt.NDArray[Any]:
+    def _as_rebuilt(self, image: FloatImage, whole: Decision | None, rows: slice, channel: int) -> npt.NDArray[Any]:
         """Return rows of a rebuilt, scaled channel: where lights add up, it is brighter than any slice."""
         return self.setting.analysis.scaling.to_gray_levels(image, self.setting.dtype)
 
@@ -178,14 +178,14 @@ class LaplacianFusion:
 
 def _compose_band(
     rebuilt: FloatImage,
-    share: FloatImage | None,
-    compose: Callable[[FloatImage, FloatImage | None, slice, int], npt.NDArray[Any]],
+    whole: Decision | None,
+    compose: Callable[[FloatImage, Decision | None, slice, int], npt.NDArray[Any]],
     out: npt.NDArray[Any],
     *band: int,
 ) -> None:
     for rows in strips(*band):
         for c in range(out.shape[2]):
-            out[rows, :, c] = compose(rebuilt[c, rows], share, rows, c)
+            out[rows, :, c] = compose(rebuilt[c, rows], whole, rows, c)
 
 
 @kernel

@@ -43,6 +43,11 @@ class ValueRange:
         """Return values of some rows of a channel within the range; NaN where no slice has a value."""
         return np.clip(values, self._low[rows, :, channel], self._high[rows, :, channel])
 
+    def other(self, values: npt.NDArray[Any], rows: slice, channel: int) -> npt.NDArray[Any]:
+        """Return, of two slices, what the one has where `values` are the other's."""
+        low, high = self._low[rows, :, channel], self._high[rows, :, channel]
+        return np.where(values == low, high, low)
+
     def hold(self, image: FloatImage, scaling: Scaling) -> None:
         """Bring a scaled image of shape (c, y, x) within the range, in place."""
         run_bands(_hold_band, *image.shape[1:], image, scaling, self.clip)
