@@ -1,6 +1,7 @@
 """Score every fusion method on every synthetic scene, as one Markdown table.
 
     python benchmarks/quality.py [--seed N] [--size 512] [--slices 20] [--scenes ...] [--noise ...] [--methods ...]
+    python benchmarks/quality.py --folder DIR [DIR ...] [--methods ...]
 
 Pixels within 16 px of the border are left out. Errors are in per cent of the range of gray levels (255 or
 65535), which every scene fills from 4 to 94 %; PSNR and SSIM take that range too.
@@ -11,6 +12,11 @@ outliers     share of those pixels that are more than 2 slices off
 ground       noise of the fused image in flat ground over that of one slice
 ring         root mean square error in flat ground, 3 to 14 px from something that stands out
 edge         root mean square error within 4 px of a jump in height of more than 2 slices
+
+Folders of slices have no truth; see without_truth.py:
+
+Q^AB/F       edges of the slices that are in the fused image, in strength and angle; 0.975 at most
+kept 0, 1, 2 energy of a Laplacian level, finest first, over the largest of the slices, noise taken off
 """
 
 from __future__ import annotations
@@ -20,6 +26,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
@@ -27,10 +34,13 @@ from skimage.metrics import structural_similarity
 
 from napari_focus_stack import focus_stack
 from napari_focus_stack.fusion import FUSION_METHODS
+from napari_focus_stack.io import read_stack
 from napari_focus_stack.synthetic import NOISE_PHOTONS, SCENES, Scene, make_scene
+from without_truth import LEVELS, scores
 
 BORDER_PX = 16
 OUTLIER_SLICES = 2
+BEST_SLICE = "best slice"
 ENOUGH_PX = 50  # fewer pixels than these make no figure
 
 
@@ -148,33 +158,54 @@ def rows(args: argparse.Namespace) -> Iterator[str]:
             scene = make_scene(name, (args.size, args.size), args.slices, noise, args.seed)
             for method in args.methods:
                 start = time.perf_counter()
-                fused = best_slice(scene) if method == "best slice" else fuse(scene, method)
+                fused = best_slice(scene) if method == BEST_SLICE else fuse(scene, method)
                 seconds = time.perf_counter() - start
                 figures = [f"{score(scene, fused):{style}}" for score, style in COLUMNS.values()]
                 cells = [name, noise, method, *("–" if f == "nan" else f for f in figures), f"{seconds:.2f}"]
                 yield "| " + " | ".join(cells) + " |"
 
 
+def folder_rows(args: argparse.Namespace) -> Iterator[str]:
+    for folder in args.folder:
+        with read_stack(folder) as source:
+            slices = [np.asarray(source[k]) for k in range(len(source))]
+        for method in args.methods:
+            start = time.perf_counter()
+            images = slices if method == BEST_SLICE else [focus_stack(slices, method=method).image]
+            seconds = time.perf_counter() - start
+            best = max((scores(slices, image) for image in images), key=lambda s: s["Q^AB/F"])
+            cells = [folder.name, str(len(slices)), method, *(f"{v:.4f}" for v in best.values()), f"{seconds:.2f}"]
+            yield "| " + " | ".join(cells) + " |"
+
+
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    methods = [*FUSION_METHODS, "best slice"]
+    methods = [*FUSION_METHODS, BEST_SLICE]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=512, help="height and width in pixels")
     parser.add_argument("--slices", type=int, default=20)
     parser.add_argument("--scenes", nargs="+", default=list(SCENES), choices=list(SCENES), metavar="SCENE")
     parser.add_argument("--noise", nargs="+", default=["low", "high"], choices=list(NOISE_PHOTONS))
+    parser.add_argument("--folder", nargs="+", type=Path, metavar="DIR", help="slices without truth, a folder a stack")
     parser.add_argument("--methods", nargs="+", default=methods, choices=methods, metavar="METHOD")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments(argv)
+    if args.folder:
+        columns = ["Q^AB/F", *(f"kept {level}" for level in range(LEVELS))]
+        print_table(["stack", "slices", "method", *columns, "s"], folder_rows(args))
+        return
     print(f"{args.slices} slices of {args.size} x {args.size} px, seed {args.seed}.\n")
-    head = ["scene", "noise", "method", *COLUMNS, "s"]
+    print_table(["scene", "noise", "method", *COLUMNS, "s"], rows(args))
+
+
+def print_table(head: list[str], lines: Iterator[str]) -> None:
     print("| " + " | ".join(head) + " |")
     print("|" + "---|" * 3 + "---:|" * (len(head) - 3))
-    for row in rows(args):
-        print(row, flush=True)
+    for line in lines:
+        print(line, flush=True)
 
 
 if __name__ == "__main__":
