@@ -240,3 +240,12 @@ def test_a_bead_is_no_island(contrast):
     stack = np.clip(np.rint(stack), 0, 255)
     fused = focus_stack(stack.astype(np.uint8)).image.astype(float)
     assert abs(fused[72, 72] - stack[1, 72, 72]) < 0.3 * (stack[1, 72, 72] - stack[0, 72, 72])
+
+
+@pytest.mark.parametrize("noise", ["low", "high"])
+def test_a_dense_stack_beats_every_third_slice_of_it(noise):
+    scene = make_scene("bumps", (128, 128), 45, noise, 2, radius_px_per_slice=0.7)
+    dense, sparse = (
+        np.abs(focus_stack(scene.stack[::step]).image - scene.truth)[16:-16, 16:-16].mean() for step in (1, 3)
+    )
+    assert dense < sparse
