@@ -201,7 +201,8 @@ def fuse(
     ]
     smooth = [[blur5(reduce(r[0])), *(blur5(level) for level in r[1:])] for r in activity]
     favour = np.exp(z_preference * np.arange(len(slices)) / max(len(slices) - 1, 1))
-    trusted = [_trusted(s, reduce(r[0])) for s, r in zip(smooth, activity, strict=True)]
+    finest = [reduce(r[0]) for r in activity]
+    trusted = [_trusted(s, r) for s, r in zip(smooth, finest, strict=True)]
     pyramid_image = _blend(pyramids, details, trusted, favour)
     fused = pyramid_image
     if len(slices) <= MOST_WHOLE:
