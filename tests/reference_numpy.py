@@ -230,7 +230,7 @@ def _trusted(smooth: list[Float], finest: Float) -> list[Float]:
         else:
             own = np.sqrt(energy * blur5(energy))
             finer = smooth[0] if level == 1 else reduce(smooth[level - 1])
-            own = own * np.sqrt(1 + blur5(finer) / CLEAR)
+            own = own * np.sqrt(1 + finer / CLEAR)
         if level + 1 < len(smooth):
             coarser = smooth[level + 1]
             around = blur5(coarser) if level == 0 else expand(coarser, energy.shape)
