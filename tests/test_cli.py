@@ -165,15 +165,16 @@ def test_height_map_is_levelled_and_masked_when_asked(tmp_path, run):
     tilted_stack(tmp_path / "s.ome.tif")
     maps = ("--height", "h.tif", "--confidence", "c.tif", "--height-unit", "um")
     assert (
-        run("fuse", tmp_path / "s.ome.tif", "-o", "f.tif", *maps, "--level", "plane", "--trust", "1", "--mask")[0] == 0
+        run("fuse", tmp_path / "s.ome.tif", "-o", "f.tif", *maps, "--level", "plane", "--trust", "0.8", "--mask")[0]
+        == 0
     )
     height, confidence = tifffile.imread("h.tif"), tifffile.imread("c.tif")
-    np.testing.assert_array_equal(np.isnan(height), confidence < 1)
+    np.testing.assert_array_equal(np.isnan(height), confidence < 0.8)
     assert np.isnan(height[8:24, 8:24]).mean() > 0.9
     assert np.isnan(height[56:, 56:]).mean() < 0.05
     assert abs(np.nanmedian(height)) < 0.05
     assert np.nanstd(height) < 0.15
-    assert "height in µm above the fitted plane; NaN where its confidence is below 1" in description("h.tif")
+    assert "height in µm above the fitted plane; NaN where its confidence is below 0.8" in description("h.tif")
 
 
 def test_report_tells_tilt_and_roughness(tmp_path, run):
@@ -189,7 +190,8 @@ def test_report_tells_tilt_and_roughness(tmp_path, run):
     height[:40, :40] = np.nan
     assert surface["raw"]["Sq"] == pytest.approx(0.5 * np.nanstd(height), rel=0.05)
     assert surface["levelled"]["Sq"] < 0.1
-    assert surface["trusted_share"] == pytest.approx(1 - 40 * 40 / (96 * 128), abs=0.06)
+    # Nothing tells the height in the middle of the flat corner; texture is heard some 12 px around.
+    assert 1 - 40 * 40 / (96 * 128) - 0.01 <= surface["trusted_share"] <= 1 - 28 * 28 / (96 * 128)
     rows = {tuple(row[:2]): row[2] for row in csv.reader(Path("r.csv").read_text().splitlines())}
     assert float(rows["Sq", "raw; µm"]) == surface["raw"]["Sq"]
     assert float(rows["Sq", "plane removed; µm"]) == surface["levelled"]["Sq"]

@@ -195,10 +195,10 @@ def memory_needed(shape: Sequence[int], dtype: npt.DTypeLike, options: FocusStac
     kind = SliceKind(tuple(shape)[1:], dtype)
     pixels = kind.shape[0] * kind.shape[1]
     denoise = bool(options and options.denoise > 0)
-    # As benchmarks/memory.py measures it, two slices being read: 60 bytes a pixel for 16-bit gray,
+    # As benchmarks/memory.py measures it, two slices being read: 59 bytes a pixel for 16-bit gray,
     # 95 for 8-bit RGB.
     per_channel = 15.5 + 5 * kind.dtype.itemsize
-    shared = 35.2 + 5.4 * denoise
+    shared = 33.7 + 5.4 * denoise
     return int(pixels * (per_channel * kind.channels + shared))
 
 

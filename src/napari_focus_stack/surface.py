@@ -15,7 +15,8 @@ from .pyramid import FloatImage
 
 Mask = npt.NDArray[np.bool_]
 
-DEFAULT_TRUST = 0.5
+# Just above what heights that were only filled from around them may have.
+DEFAULT_TRUST = 0.55
 
 # A form has six coefficients at most; more pixels than this do not better it, but cost time.
 _MOST_FIT_PX = 1 << 17
