@@ -11,7 +11,7 @@ def test_every_option_that_may_be_auto_tells_what_it_chose():
     assert {name for name, spec in OPTION_SPECS.items() if spec.auto or AUTO in spec.choices} == set(AUTOMATIC)
 
 
-@pytest.mark.parametrize("name", ["bumps", "cells"])
+@pytest.mark.parametrize("name", ["bumps", "beads", "cells"])
 def test_giving_what_auto_chose_gives_the_same_picture(name):
     scene = make_scene(name, (96, 128), slices=12)
     left_to_it = focus_stack(scene.stack)
@@ -22,8 +22,8 @@ def test_giving_what_auto_chose_gives_the_same_picture(name):
     np.testing.assert_array_equal(told.height, left_to_it.height)
 
 
-def test_transparent_specimens_are_told_from_opaque_ones():
-    for name, light in (("bumps", "opaque"), ("beads", "opaque"), ("cells", "transparent")):
+def test_the_kinds_of_specimen_are_told_apart():
+    for name, light in (("bumps", "opaque"), ("beads", "glowing"), ("cells", "transparent")):
         assert focus_stack(make_scene(name, (128, 128), slices=12).stack).chosen["light"].value == light
 
 

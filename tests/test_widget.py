@@ -177,7 +177,7 @@ def test_panel_tells_what_auto_chose(viewer, panel, run, wait_end, scene):
     viewer.add_image(scene.stack, name="bumps")
     run(panel)
     assert panel.chosen_line.text().startswith("Auto: 3 levels · noise 1.")
-    assert panel.chosen_line.text().endswith("opaque or glowing specimen")
+    assert panel.chosen_line.text().endswith("opaque specimen")
     panel.option_rows.widgets["levels"].value = 2
     wait_end(panel)
     assert "levels" not in panel.chosen_line.text()

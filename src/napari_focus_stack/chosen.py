@@ -42,11 +42,14 @@ class RunFacts:
         In gray levels.
     transparent : float
         How far the specimen was treated as a transparent one in bright field, 0 to 1.
+    glowing : bool
+        Whether light from all heights was taken to add, as in fluorescence.
     """
 
     levels: int
     noise: NoiseModel
     transparent: float
+    glowing: bool = False
 
 
 def _levels(facts: RunFacts) -> Chosen:
@@ -59,8 +62,10 @@ def _noise(facts: RunFacts) -> Chosen:
 
 
 def _light(facts: RunFacts) -> Chosen:
+    if facts.glowing:
+        return Chosen("glowing", "fluorescence, light adds")
     if facts.transparent <= 0:
-        return Chosen("opaque", "opaque or glowing specimen")
+        return Chosen("opaque", "opaque specimen")
     part = "" if facts.transparent >= 1 else f", to {100 * facts.transparent:.0f} %"
     return Chosen("transparent" if facts.transparent > 0.5 else "opaque", f"transparent specimen{part}")
 
@@ -81,7 +86,7 @@ def chosen_values(options: FocusStackOptions, facts: RunFacts) -> dict[str, Chos
     >>> noise = NoiseModel((0.5,), (20.0,), (10.0,), (210.0,))
     >>> facts = RunFacts(levels=6, noise=noise, transparent=0.0)
     >>> in_words(chosen_values(FocusStackOptions(), facts))
-    '6 levels · noise 4.3 % of the range at mid gray · opaque or glowing specimen'
+    '6 levels · noise 4.3 % of the range at mid gray · opaque specimen'
     >>> list(chosen_values(FocusStackOptions(levels=4, light="opaque"), facts))
     ['noise']
     """

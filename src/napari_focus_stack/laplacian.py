@@ -45,7 +45,15 @@ _LEAST_VALID = np.float32(1e-3)
 
 
 class LaplacianFusion:
-    """Running weighted mean of every pyramid level, and running extremes of every pixel."""
+    """Running weighted mean of every pyramid level, and running extremes of every pixel.
+
+    Attributes
+    ----------
+    added_light : bool
+        Whether the last image was corrected as one whose light adds.
+    """
+
+    added_light = False
 
     def __init__(self, setting: FusionSetting) -> None:
         self.setting = setting
@@ -118,7 +126,8 @@ class LaplacianFusion:
             # Only the planes, which are the rebuilt image, are needed.
             self.setting.analysis.release()
             self._range.hold(rebuilt, self.setting.analysis.scaling)
-            if self._corrected_glow(rebuilt, self._slice_mean):
+            self.added_light = self._corrected_glow(rebuilt, self._slice_mean)
+            if self.added_light:
                 compose = self._as_rebuilt
             else:
                 lift_veils(rebuilt, self._slice_mean, self._move)

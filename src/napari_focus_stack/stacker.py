@@ -291,13 +291,17 @@ class _Run:
             options=self.options,
             transparent=transparent,
             warnings=self._warnings(transparent),
-            chosen=chosen_values(self.options, RunFacts(self.analysis.levels, self.noise, transparent)),
+            chosen=chosen_values(self.options, self._facts(transparent)),
         )
 
     def _second_visit(self) -> SecondVisit:
         if FUSION_METHODS[self.options.method].visits != 2:
             raise InputError(f"method {self.options.method!r} needs every slice only once.")
         return self.method  # type: ignore[return-value]
+
+    def _facts(self, transparent: float) -> RunFacts:
+        glowing = bool(getattr(self.method, "added_light", False))
+        return RunFacts(self.analysis.levels, self.noise, transparent, glowing)
 
     def _transparent(self) -> float:
         return self.phase.share() if self.phase is not None else 0.0
