@@ -183,7 +183,7 @@ def memory_needed(shape: Sequence[int], dtype: npt.DTypeLike, options: FocusStac
     Parameters
     ----------
     shape : sequence of int
-        (z, y, x) or (z, y, x, c). The number of slices does not matter.
+        (z, y, x) or (z, y, x, c). The number of slices does not matter, but that three need a little more.
     dtype : numpy dtype
     options : FocusStackOptions or None
 
@@ -199,7 +199,9 @@ def memory_needed(shape: Sequence[int], dtype: npt.DTypeLike, options: FocusStac
     # 95 for 8-bit RGB.
     per_channel = 15.5 + 5 * kind.dtype.itemsize
     shared = 33.7 + 5.4 * denoise
-    return int(pixels * (per_channel * kind.channels + shared))
+    # Whole pixels of three slices are kept while all else is, too.
+    few = 12 if shape[0] == 3 else 0
+    return int(pixels * (per_channel * kind.channels + shared + few))
 
 
 def warm_up() -> None:

@@ -91,9 +91,9 @@ class FocusStacker:
     Notes
     -----
     Memory is at most 60 bytes for every pixel of one 16-bit gray slice, results
-    included, whatever the number of slices; `pipeline.memory_needed` tells it for
+    included, whatever the number of slices (72 for three alone); `pipeline.memory_needed` tells it for
     other kinds. The order of the slices matters for the height, and for the image of
-    transparent specimens only.
+    transparent and of fluorescent specimens only.
 
     Examples
     --------
