@@ -44,6 +44,8 @@ class SliceAnalysis:
     scaling : Scaling
     deciding : sequence of int
         Channels whose energy decides for all.
+    magnitude : bool
+        Whether `fine_magnitude` is asked for.
 
     Attributes
     ----------
@@ -56,7 +58,7 @@ class SliceAnalysis:
     fine_energy : float32 array
         The energy of level 0 before it was smoothed, at the size of level 1.
     fine_magnitude : float32 array
-        Magnitude of level 0 in units of the noise, at the size of level 1.
+        Magnitude of level 0 in units of the noise, at the size of level 1; empty unless asked for.
     level_energies : float64 array, shape (levels,)
         Mean square of each detail level over pixels and deciding channels, scaled.
     mean_intensity : float
@@ -74,6 +76,7 @@ class SliceAnalysis:
         noise: NoiseModel,
         scaling: Scaling,
         deciding: Sequence[int],
+        magnitude: bool = True,
     ) -> None:
         self.shapes = level_shapes(*shape, levels)
         self.levels = levels
@@ -86,6 +89,7 @@ class SliceAnalysis:
         self.mean_intensity = 0.0
         self.valid: list[FloatImage] | None = None
         self._channels = channels
+        self._magnitude_shape = self.shapes[1] if magnitude else (0, 0)
         self._released = True
         self.make_room()
 
@@ -96,7 +100,8 @@ class SliceAnalysis:
         self.planes = np.empty((self._channels, *self.shapes[0]), np.float32)
         self.gaussians = [np.empty((self._channels, *s), np.float32) for s in self.shapes[1:]]
         self.energies = [np.empty(s, np.float32) for s in (self.shapes[1], *self.shapes[1 : self.levels])]
-        self.fine_energy, self.fine_magnitude = (np.empty(self.shapes[1], np.float32) for _ in range(2))
+        self.fine_energy = np.empty(self.shapes[1], np.float32)
+        self.fine_magnitude = np.empty(self._magnitude_shape, np.float32)
         self._raw = [np.empty(s, np.float32) for s in self.shapes[1 : self.levels]]
         self._released = False
 
@@ -266,8 +271,11 @@ def _fine_energy_band(  # type: ignore[no-untyped-def]
             root = roots[made % 5]
             for x in range(w):
                 out[x] *= norm
-                root[x] = np.sqrt(out[x])
+            if magnitude.shape[0] > 0:
+                for x in range(w):
+                    root[x] = np.sqrt(out[x])
         blur_column(squares, 2 * j, h, 5, column)
         reduce_line(column, energy[j])
-        blur_column(roots, 2 * j, h, 5, column)
-        reduce_line(column, magnitude[j])
+        if magnitude.shape[0] > 0:
+            blur_column(roots, 2 * j, h, 5, column)
+            reduce_line(column, magnitude[j])

@@ -40,6 +40,8 @@ _NOISE, _CLEAR = 1.5, 2.5
 # Confidence below which a height is not told by its own pixels: what is left of noise in short stacks.
 _TELLING = np.float32(0.05)
 
+Told = tuple[FloatImage, FloatImage, npt.NDArray[np.bool_]]
+
 
 @dataclass(frozen=True)
 class HeightMaps:
@@ -114,7 +116,15 @@ class PeakTracker:
         )
         self.count += 1
 
-    def maps(self, *, fill: bool = True, smoothing_px: float = 0.0, halo_radius_px: float = 0.0) -> HeightMaps:
+    def maps(
+        self,
+        *,
+        fill: bool = True,
+        smoothing_px: float = 0.0,
+        halo_radius_px: float = 0.0,
+        told: Told | None = None,
+        mended: npt.NDArray[np.bool_] | None = None,
+    ) -> HeightMaps:
         """Return the maps of the slices so far, at full size.
 
         Parameters
@@ -125,29 +135,45 @@ class PeakTracker:
             Smooth the height over so many px of the slice; jumps stay.
         halo_radius_px : float
             Distrust heights this close to a much sharper spot; 0 is off.
+        told : tuple of array, or None
+            What `told` returned, so that it need not be done twice; used up.
+        mended : bool array or None
+            Where its height stands, whatever the options say.
         """
         depth = self._depth_of_focus()
-        height, confidence, unknown = self._told(depth, fill, halo_radius_px)
+        if told is not None and fill and halo_radius_px == 0:
+            height, confidence, unknown = told
+        else:
+            height, confidence, unknown = self._told(depth, fill, halo_radius_px)
+        index = self.index
+        if told is not None and mended is not None:
+            np.copyto(height, told[0], where=mended)
+            index = index.copy()
+            index[mended] = np.rint(np.clip(height[mended], 0, max(self.count - 1, 0))).astype(np.uint16)
+        del told
         if smoothing_px > 0:
             height = smoothed(height, confidence + np.float32(1e-3), smoothing_px / 2, depth)
         np.clip(height, 0, max(self.count - 1, 0), out=height)
         if not fill:
             height[unknown] = np.nan
         y, x = (np.arange(n) // 2 for n in self.shape)
-        return HeightMaps(
-            index=self.index[np.ix_(y, x)],
-            height=doubled(height, self.shape),
-            confidence=doubled(confidence, self.shape),
-        )
+        # One after the other, since this is where a run needs most memory.
+        full_index = index[np.ix_(y, x)]
+        del index, unknown
+        full_height = doubled(height, self.shape)
+        del height
+        return HeightMaps(index=full_index, height=full_height, confidence=doubled(confidence, self.shape))
+
+    def told(self) -> Told:
+        """Return height, filled; confidence; and where a pixel itself does not tell its height, all at half size."""
+        return self._told(self._depth_of_focus(), True, 0.0)
 
     def half_height(self) -> FloatImage:
         """Return the height of the slices so far at half size, filled where nothing tells it."""
-        height, _, _ = self._told(self._depth_of_focus(), True, 0.0)
+        height, _, _ = self.told()
         return np.clip(height, 0, max(self.count - 1, 0), out=height)
 
-    def _told(
-        self, depth_of_focus: float, fill: bool, halo_radius_px: float
-    ) -> tuple[FloatImage, FloatImage, npt.NDArray[np.bool_]]:
+    def _told(self, depth_of_focus: float, fill: bool, halo_radius_px: float) -> Told:
         """Return height, filled; confidence; and where a pixel itself does not tell its height."""
         doubtful = self._in_halo(halo_radius_px) if halo_radius_px > 0 else None
         evidence = self._evidence(doubtful)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 # All of "fast" but "afn" and "arcp", with which the last bits would depend on how the rows are cut.
 _FASTMATH = {"contract", "nnan", "ninf", "nsz", "reassoc"}
@@ -21,6 +21,10 @@ _FASTMATH = {"contract", "nnan", "ninf", "nsz", "reassoc"}
 _SMALLEST_BAND_PX = 1 << 16
 
 _compiling = threading.Lock()
+_this_thread = threading.local()
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 class _Uncompiled:
@@ -108,7 +112,7 @@ def run_bands(function: Callable[..., Any], rows: int, width: int, *arguments: A
         Size of what is written, in px.
     """
     threads = min(thread_count(), max(1, rows * width // _SMALLEST_BAND_PX), rows)
-    if threads == 1:
+    if threads == 1 or getattr(_this_thread, "busy", False):
         function(*arguments, 0, rows)
         return
     # More bands than threads, so that a thread that is held up does not hold up the slice.
@@ -118,3 +122,20 @@ def run_bands(function: Callable[..., Any], rows: int, width: int, *arguments: A
     pending = [pool.submit(function, *arguments, a, b) for a, b in itertools.pairwise(edges)]
     for task in pending:
         task.result()
+
+
+def run_tasks(function: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
+    """Return ``[function(item) for item in items]``, some at a time; bands within them run in the same thread."""
+    threads = min(thread_count(), len(items))
+    if threads <= 1:
+        return [function(item) for item in items]
+
+    def task(item: Item) -> Answer:
+        # Waiting for other threads of the pool from within it could wait forever.
+        _this_thread.busy = True
+        try:
+            return function(item)
+        finally:
+            _this_thread.busy = False
+
+    return list(_pool(thread_count()).map(task, items))

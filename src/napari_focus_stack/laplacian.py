@@ -53,10 +53,9 @@ class LaplacianFusion:
         Whether the last image was corrected as one whose light adds.
     """
 
-    added_light = False
-
     def __init__(self, setting: FusionSetting) -> None:
         self.setting = setting
+        self.added_light = False
         shapes = setting.analysis.shapes
         channels = setting.channels
         self._mean = [np.zeros((channels, *s), np.float32) for s in shapes]
@@ -122,6 +121,7 @@ class LaplacianFusion:
         if self._following is not None and transparent > 0:
             self._following.blend_into(rebuilt, transparent)
         compose = self._compose
+        self.added_light = False
         if transparent == 0 and self._slice_mean is not None and self._slice_mean.usable():
             # Only the planes, which are the rebuilt image, are needed.
             self.setting.analysis.release()

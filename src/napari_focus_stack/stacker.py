@@ -14,14 +14,18 @@ from .analysis import SliceAnalysis
 from .chosen import Chosen, RunFacts, chosen_values
 from .errors import InputError
 from .fusion import FUSION_METHODS
-from .height import HeightMaps, PeakTracker
+from .height import HeightMaps, PeakTracker, Told
+from .hills import FocusHills
+from .laplacian import LaplacianFusion
 from .noise import NoiseModel, estimate_noise
+from .occlusion import Occlusion
 from .options import AUTO, OPTION_SPECS, FocusStackOptions
 from .phase import LEAST_LEVELS, PhaseTracker
 from .pyramid import level_count
 from .scaling import Scaling
 from .sharpness import SharpnessReport, focus_from_energies, sharpness
 from .slices import SliceKind
+from .whole_pixels import MOST_SLICES
 
 # The noise model of a stream comes from this many first slices.
 _SLICES_FOR_NOISE = 3
@@ -92,8 +96,8 @@ class FocusStacker:
     -----
     Memory is at most 60 bytes for every pixel of one 16-bit gray slice, results
     included, whatever the number of slices (72 for three alone); `pipeline.memory_needed` tells it for
-    other kinds. The order of the slices matters for the height, and for the image of
-    transparent and of fluorescent specimens only.
+    other kinds. The order of the slices matters for the height; for the image only of transparent and of
+    fluorescent specimens, and where `mend_rims` is asked for.
 
     Examples
     --------
@@ -216,6 +220,7 @@ class _Run:
             self.noise,
             Scaling.of(kind.dtype, self.noise),
             deciding_channels(options, kind.channels),
+            magnitude=slices <= MOST_SLICES,
         )
         self.tracker = PeakTracker((height, width), self.analysis.shapes[1])
         # Two slices do not tell blur from phase, nor does a pyramid without a second level.
@@ -236,9 +241,17 @@ class _Run:
                 denoise=options.denoise,
             )
         )
+        # Rims need a jump of several slices; an unknown number may turn out to be many.
+        far = slices == 0 or slices > MOST_SLICES
+        rims = options.mend_rims and far and options.method == "laplacian" and options.light != "glowing"
+        self.hills = (
+            FocusHills((height, width), self.analysis.shapes[1], slices, kind.channels, kind.dtype) if rims else None
+        )
         self.per_slice: list[float] = []
         self.with_holes = 0
         self._maps: HeightMaps | None = None
+        self._told: Told | None = None
+        self._mended: npt.NDArray[np.bool_] | None = None
         self._revisited: set[int] = set()
 
     @property
@@ -256,6 +269,8 @@ class _Run:
             self.phase.add(self.analysis)
             self.phase.interrupted |= blank
         self.method.add(self.count, colour, self.analysis)
+        if self.hills is not None:
+            self.hills.add(colour, self.analysis)
         self.tracker.add(self.analysis)
         self.per_slice.append(self._measured(colour))
 
@@ -275,6 +290,7 @@ class _Run:
             )
         transparent = self._transparent()
         fused = self.method.image()
+        self._mend_rims(fused)
         # The buffers that the method may have rebuilt the image in are free again, and those of the
         # analysis make room for the maps.
         self.analysis.load(fused)
@@ -300,19 +316,40 @@ class _Run:
         return self.method  # type: ignore[return-value]
 
     def _facts(self, transparent: float) -> RunFacts:
-        glowing = bool(getattr(self.method, "added_light", False))
+        glowing = isinstance(self.method, LaplacianFusion) and self.method.added_light
         return RunFacts(self.analysis.levels, self.noise, transparent, glowing)
 
     def _transparent(self) -> float:
         return self.phase.share() if self.phase is not None else 0.0
 
+    def _mend_rims(self, fused: npt.NDArray[Any]) -> None:
+        self._told = self._mended = None
+        if self.hills is None or self.with_holes or self.count <= MOST_SLICES or self._transparent() > 0:
+            return
+        if isinstance(self.method, LaplacianFusion) and self.method.added_light:
+            return
+        self.analysis.release()
+        self._told = self.tracker.told()
+        height, confidence, _ = self._told
+        self._mended = Occlusion(self.hills, self.analysis).mend(fused, height, confidence)
+
     def _height_maps(self) -> HeightMaps:
-        tracker = self.phase if self.phase is not None and self._transparent() > 0.5 else self.tracker
-        return tracker.maps(
-            fill=self.options.fill_height,
-            smoothing_px=self.options.height_smoothing_px,
-            halo_radius_px=self.options.halo_radius_px,
+        fill, smoothing_px = self.options.fill_height, self.options.height_smoothing_px
+        halo_radius_px = self.options.halo_radius_px
+        if self.phase is not None and self._transparent() > 0.5:
+            return self.phase.maps(fill=fill, smoothing_px=smoothing_px, halo_radius_px=halo_radius_px)
+        return self.tracker.maps(
+            fill=fill,
+            smoothing_px=smoothing_px,
+            halo_radius_px=halo_radius_px,
+            told=self._handed_over(),
+            mended=self._mended,
         )
+
+    def _handed_over(self) -> Told | None:
+        """Return the height at half size and what belongs to it, and keep no hold of them."""
+        told, self._told = self._told, None
+        return told
 
     def _measured(self, colour: npt.NDArray[Any]) -> float:
         """Return the chosen measure of the image that was loaded last."""
