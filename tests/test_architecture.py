@@ -27,6 +27,7 @@ ORDER = [
     "rims",
     "disc_blur",
     "occlusion",
+    "change",
     "phase",
     "accumulator",
     "follow",

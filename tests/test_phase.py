@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from napari_focus_stack import FocusStacker, focus_stack
 from napari_focus_stack.synthetic import make_scene
@@ -64,3 +65,35 @@ def test_a_blank_slice_interrupts_what_changes_along_z():
 def test_denoise_says_that_it_does_not_reach_a_transparent_specimen():
     stack = np.asarray(make_scene("cells", (128, 128), 10, "low", 0).stack)
     assert any("denoise" in told for told in focus_stack(stack, denoise=0.5).warnings)
+
+
+def stained_smear():
+    """Stain in focus in slice 6, and phase that turns its contrast over between slices 2 and 3."""
+    rng = np.random.default_rng(0)
+    stain, phase = (gaussian_filter(rng.standard_normal((160, 161)), 1.5) for _ in range(2))
+    stain, phase = stain / stain.std(), phase / phase.std()
+    slices = [
+        40000 + 3000 * stain * np.exp(-((k - 6) ** 2) / 20) + 2200 * phase * np.tanh((k - 2) / 2) for k in range(10)
+    ]
+    return np.stack(slices) + 30 * rng.standard_normal((10, 160, 161))
+
+
+def detail_energy(image):
+    return float(np.mean((image - gaussian_filter(image.astype(float), 3)) ** 2))
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_a_stained_specimen_is_as_sharp_as_in_its_best_slice(dtype):
+    stack = stained_smear().astype(dtype)
+    result = focus_stack(stack)
+    assert result.transparent == 1
+    assert "which stain makes" in result.warnings[0]
+    assert detail_energy(result.image) > 0.95 * max(detail_energy(image) for image in stack)
+    assert abs(np.median(result.height) - 6) < 0.3
+
+
+def test_eight_bits_are_averaged_without_loss():
+    stack = np.clip(stained_smear() / 256, 0, 255)
+    fused = focus_stack(stack.round().astype(np.uint8)).image
+    exact = focus_stack(stack.round().astype(np.float32)).image
+    assert np.abs(fused - exact).max() <= 1

@@ -1,69 +1,107 @@
 """The fused image of a transparent specimen: every pixel a mean of the slices around one common focus.
 
-All levels of the pyramid follow one decision, since only the change of contrast
-along z is honest there; and a decision as smooth as that needs no pyramid.
+All levels of the pyramid follow one decision, since coarse contrast is not
+honest there; and a decision as smooth as that needs no pyramid. Two such means
+are kept, since only the whole stack tells which of them is right: one follows
+the change of contrast along z, for phase, and one contrast itself, for stain.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from .accumulator import FusionSetting
 from .analysis import SliceAnalysis
 from .kernels import kernel, run_bands, strips
-from .pyramid import FloatImage, expand, expand_row, expanded_rows
-
-# Weights are this power of the focus measure, over its first value and a common scale.
-_POWER = 24
-
-# Where the bulk of the largest ratios is brought, and limits that keep powers, times intensities, within float32.
-_BULK = 3.0
-_LEAST, _MOST = 0.04, 12.0
+from .phase import PhaseTracker
+from .pyramid import FloatImage, expand, expand_row
 
 # The measure in pure noise is 1. Below this it is not evidence, and more slices are averaged.
 _FLOOR = np.float32(4)
 
 
 class FollowingMean:
-    """Running mean of the slices, weighted by a smooth focus measure that lies half way between them."""
+    """Running means of the slices, weighted by a smooth focus measure."""
 
     def __init__(self, setting: FusionSetting) -> None:
         self._shapes = setting.analysis.shapes
-        # Whole numbers of few bits are kept as such.
-        kept = setting.dtype if setting.analysis.scaling.is_identity else np.dtype(np.float32)
-        self._previous = np.zeros((setting.channels, *self._shapes[0]), kept)
-        self._sum = np.zeros((setting.channels, *self._shapes[0]), np.float32)
-        self._weight = np.zeros(self._shapes[2], np.float32)
-        self._reference = np.zeros((0, 0), np.float32)
-        self._scale = 1.0
+        whole = setting.analysis.scaling.is_identity
+        size = (setting.channels, *self._shapes[0])
+        self._previous = np.zeros(size, setting.dtype if whole else np.float32)
+        # Whole numbers of 8 bits are kept with 8 more behind the point, those of 16 as they are.
+        self._unit = 256 if whole and setting.dtype.itemsize == 1 else 1
+        kept = np.dtype(f"{setting.dtype.kind}2" if whole else np.float32)
+        self._of_pairs, self._of_slices = (np.zeros(size, kept) for _ in range(2))
+        self._change, self._contrast = (_RunningWeight(self._shapes[2]) for _ in range(2))
 
-    def add(self, focus: FloatImage | None, preference: float, analysis: SliceAnalysis) -> None:
-        """Take in the slice that was analysed last; `focus` as of `PhaseTracker`."""
-        weight = np.zeros((0, 0), np.float32)
-        keep = 1.0
-        if focus is not None:
-            strength = _FLOOR + np.float32(preference**2) * focus
-            if self._reference.size == 0:
-                self._reference = strength
-            ratio = strength / self._reference
-            scale = min(self._scale, _BULK / float(np.percentile(ratio, 99)))
-            keep = (scale / self._scale) ** _POWER
-            self._scale = scale
-            weight = np.asarray(np.clip(ratio * np.float32(scale), _LEAST, _MOST) ** _POWER, np.float32)
-            self._weight = self._weight * np.float32(keep) + weight
-            weight = expand(weight, self._shapes[1])
-        run_bands(_gather_band, *self._shapes[0], analysis.planes, self._previous, weight, np.float32(keep), self._sum)
+    def add(self, phase: PhaseTracker, preference: float, analysis: SliceAnalysis) -> None:
+        """Take in the slice that was analysed last; `phase` knows it already."""
+        shares = [np.zeros((0, 0), np.float32)] * 2
+        for i, (weight, focus) in enumerate(((self._change, phase.change_focus), (self._contrast, phase.contrast))):
+            if focus is not None:
+                strength = _FLOOR + np.float32(preference**2) * focus
+                shares[i] = expand(weight.share_of(strength), self._shapes[1])
+        run_bands(
+            _gather_band,
+            *self._shapes[0],
+            analysis.planes,
+            self._previous,
+            *shares,
+            np.float32(self._unit),
+            self._of_pairs.dtype.kind != "f",
+            self._of_pairs,
+            self._of_slices,
+        )
 
-    def blend_into(self, image: FloatImage, share: float) -> None:
-        """Move a scaled image of shape (c, y, x) to the mean by a share, in place."""
-        half = expand(self._weight, self._shapes[1])
-        run_bands(_blend_band, *self._shapes[0], self._sum, half, share, image)
+    def blend_into(self, image: FloatImage, share: float, stain: float) -> None:
+        """Move a scaled image of shape (c, y, x) to the means by a share, in place.
+
+        `stain` is the share of the mean that follows contrast; the other one follows its change.
+        """
+        scale = 1 / self._unit
+        run_bands(_blend_band, *self._shapes[0], self._of_pairs, self._of_slices, share, stain, scale, image)
 
 
-def _blend_band(total: FloatImage, half_weight: FloatImage, share: float, image: FloatImage, *band: int) -> None:
-    size = (image.shape[1], image.shape[2])
+class _RunningWeight:
+    """Sum of the weights so far, over the largest of them."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self._largest, self._total = (np.zeros(shape, np.float32) for _ in range(2))
+
+    def share_of(self, strength: FloatImage) -> FloatImage:
+        """Return what share of the mean a slice of this strength makes, and count it in."""
+        largest = np.maximum(self._largest, strength)
+        weight = _to_the_24th(strength / largest)
+        # In place: what lives long should not lie between what does not.
+        self._total *= _to_the_24th(self._largest / largest)
+        self._total += weight
+        self._largest[...] = largest
+        weight /= self._total
+        return weight
+
+
+def _to_the_24th(ratio: npt.NDArray[Any]) -> FloatImage:
+    # Below 0.05 the power is 0 for float32's purposes, and above it there are no denormals.
+    power: FloatImage = np.maximum(ratio, np.float32(0.05))
+    for _ in range(3):
+        power *= power
+    return power * power * power
+
+
+def _blend_band(
+    of_pairs: npt.NDArray[Any],
+    of_slices: npt.NDArray[Any],
+    share: float,
+    stain: float,
+    scale: float,
+    image: FloatImage,
+    *band: int,
+) -> None:
     for rows in strips(*band):
-        mean = total[:, rows] / expanded_rows(half_weight, size, rows)
+        mean = np.float32((1 - stain) * scale) * of_pairs[:, rows] + np.float32(stain * scale) * of_slices[:, rows]
         if share >= 1:
             image[:, rows] = mean
         else:
@@ -71,18 +109,35 @@ def _blend_band(total: FloatImage, half_weight: FloatImage, share: float, image:
 
 
 @kernel
-def _gather_band(planes, previous, weight, keep, total, first, last):  # type: ignore[no-untyped-def]
-    """Add the weighted mean of two slices; `weight` has half the size, and is empty for the first slice."""
+def _gather_band(  # type: ignore[no-untyped-def]
+    planes, previous, share_of_pair, share_of_slice, unit, whole, of_pairs, of_slices, first, last
+):
+    """Move one mean to this slice, the other to its mean with the one before; shares have half the size.
+
+    A share that is empty leaves its mean alone. `whole` rounds.
+    """
     channels, h, w = planes.shape
-    line = np.empty(weight.shape[1], np.float32)
-    row = np.empty(w, np.float32)
+    line = np.empty((w + 1) // 2, np.float32)
+    pair_row = np.zeros(w, np.float32)
+    slice_row = np.zeros(w, np.float32)
+    half_unit = np.float32(0.5) * unit
     for y in range(first, last):
-        if weight.shape[0] > 0:
-            expand_row(weight, y, h, line, row)
-            for c in range(channels):
-                a, b, out = planes[c, y], previous[c, y], total[c, y]
-                for x in range(w):
-                    out[x] = out[x] * keep + row[x] * np.float32(0.5) * (a[x] + np.float32(b[x]))
+        if share_of_pair.shape[0] > 0:
+            expand_row(share_of_pair, y, h, line, pair_row)
+        if share_of_slice.shape[0] > 0:
+            expand_row(share_of_slice, y, h, line, slice_row)
         for c in range(channels):
-            for x in range(w):
-                previous[c, y, x] = planes[c, y, x]
+            new, old, pairs, slices = planes[c, y], previous[c, y], of_pairs[c, y], of_slices[c, y]
+            if whole:
+                for x in range(w):
+                    p, s = np.float32(pairs[x]), np.float32(slices[x])
+                    p += pair_row[x] * (half_unit * (new[x] + np.float32(old[x])) - p)
+                    s += slice_row[x] * (unit * new[x] - s)
+                    pairs[x] = np.int32(np.floor(p + np.float32(0.5)))
+                    slices[x] = np.int32(np.floor(s + np.float32(0.5)))
+                    old[x] = np.int32(new[x])
+            else:
+                for x in range(w):
+                    pairs[x] += pair_row[x] * (half_unit * (new[x] + old[x]) - pairs[x])
+                    slices[x] += slice_row[x] * (unit * new[x] - slices[x])
+                    old[x] = new[x]

@@ -86,7 +86,7 @@ class LaplacianFusion:
         if self._whole is not None:
             self._whole.add(image, analysis)
         if self._following is not None and self.setting.phase is not None:
-            self._following.add(self.setting.phase.focus, preference, analysis)
+            self._following.add(self.setting.phase, preference, analysis)
         if self._slice_mean is not None:
             self._slice_mean.add(analysis)
 
@@ -118,8 +118,8 @@ class LaplacianFusion:
         rebuilt = self.setting.analysis.planes
         if transparent < 1:
             self._rebuild(rebuilt)
-        if self._following is not None and transparent > 0:
-            self._following.blend_into(rebuilt, transparent)
+        if self._following is not None and self.setting.phase is not None and transparent > 0:
+            self._following.blend_into(rebuilt, transparent, self.setting.phase.stain())
         compose = self._compose
         self.added_light = False
         if transparent == 0 and self._slice_mean is not None and self._slice_mean.usable():

@@ -383,9 +383,12 @@ class _Run:
                 "The measure 'focus' is relative to the mean intensity, which says little where pixels are negative; "
                 "choose 'gradient'."
             )
-        if transparent > 0 and self.options.light == AUTO:
+        if transparent > 0 and self.phase is not None and self.options.light == AUTO:
+            led = (
+                "contrast itself, which stain makes," if self.phase.stain() > 0.5 else "the change of contrast along z"
+            )
             told.append(
-                "The stack shows a transparent specimen in bright field: the change of contrast along z decided; "
+                f"The stack shows a transparent specimen in bright field: {led} decided, for all levels together; "
                 "choose light 'opaque' if that is wrong."
             )
         ignored = [
