@@ -94,8 +94,8 @@ class FocusStacker:
 
     Notes
     -----
-    Memory is at most 60 bytes for every pixel of one 16-bit gray slice, results
-    included, whatever the number of slices (72 for three alone); `pipeline.memory_needed` tells it for
+    Memory is at most 61 bytes for every pixel of one 16-bit gray slice, results
+    included, whatever the number of slices (73 for three alone); `pipeline.memory_needed` tells it for
     other kinds. The order of the slices matters for the height; for the image only of transparent and of
     fluorescent specimens, and where `mend_rims` is asked for.
 
