@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from napari_focus_stack import FocusStacker, focus_stack
+from napari_focus_stack import focus_stack
 from napari_focus_stack.synthetic import Camera, Lens, Surface, fractal, glowing_slices, make_scene, opaque_slices
 
 CAMERA = Camera.of("low", "uint16")
@@ -101,16 +101,6 @@ def test_channels_are_corrected_each_by_itself():
     alone = focus_stack(stack).image
     assert np.abs(fused[..., 0].astype(int) - alone).max() <= 1
     assert (fused[..., 1] == 3000).all()
-
-
-def test_a_result_in_between_changes_nothing():
-    stack = np.asarray(make_scene("beads", (128, 128), 10, "low", 0).stack)
-    patient, curious = FocusStacker(stack.shape), FocusStacker(stack.shape)
-    for image in stack:
-        patient.add(image)
-        curious.add(image)
-        curious.result()
-    np.testing.assert_array_equal(patient.result().image, curious.result().image)
 
 
 def test_holes_leave_the_image_as_it_is():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from napari_focus_stack import FocusStacker, focus_stack
+from napari_focus_stack import focus_stack
 from napari_focus_stack.synthetic import make_scene
 
 
@@ -42,16 +42,6 @@ def test_identical_slices_of_a_clear_specimen_return_that_slice():
     image = np.asarray(make_scene("cells", (96, 96), 3, "low", 0).stack)[1]
     np.testing.assert_array_equal(focus_stack([image] * 4).image, image)
     assert np.abs(focus_stack([image] * 4, light="transparent").image.astype(int) - image).max() <= 1
-
-
-def test_a_result_in_between_changes_nothing():
-    stack = np.asarray(make_scene("cells", (128, 128), 10, "low", 0).stack)
-    patient, curious = FocusStacker(stack.shape), FocusStacker(stack.shape)
-    for image in stack:
-        patient.add(image)
-        curious.add(image)
-        curious.result()
-    np.testing.assert_array_equal(patient.result().image, curious.result().image)
 
 
 def test_a_blank_slice_interrupts_what_changes_along_z():

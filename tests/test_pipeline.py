@@ -4,6 +4,7 @@ import pytest
 from napari_focus_stack import FocusStacker, FocusStackOptions, InputError, focus_stack
 from napari_focus_stack.fusion import FUSION_METHODS
 from napari_focus_stack.pipeline import focus_stack_steps, memory_needed, warm_up
+from napari_focus_stack.synthetic import make_scene
 from test_fusion import two_halves
 
 
@@ -81,8 +82,9 @@ def test_streaming_is_the_whole_stack(method):
     assert streamed.sharpness == whole.sharpness
 
 
-def test_a_result_may_be_asked_for_at_any_time_and_adding_goes_on():
-    stack = gray_stack(8)
+@pytest.mark.parametrize("kind", ["plain", "beads", "cells"])
+def test_a_result_may_be_asked_for_at_any_time_and_adding_goes_on(kind):
+    stack = gray_stack(8) if kind == "plain" else np.asarray(make_scene(kind, (128, 128), 10, "low", 0).stack)
     patient, curious = FocusStacker(stack.shape), FocusStacker(stack.shape)
     for image in stack:
         patient.add(image)
