@@ -30,7 +30,7 @@ class FusionSetting:
     analysis : SliceAnalysis
         The analysis whose `load` is called before every `add`.
     phase : PhaseTracker or None
-        Tells transparent specimens; its `add` is called before every `add`. None for opaque ones.
+        Tells transparent specimens. None for opaque ones.
     glowing : PeakTracker or None
         Tells heights where the light of things may add; its `add` is called after every `add`. None where
         it does not.

@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -111,31 +112,66 @@ def run_bands(function: Callable[..., Any], rows: int, width: int, *arguments: A
     rows, width : int
         Size of what is written, in px.
     """
-    threads = min(thread_count(), max(1, rows * width // _SMALLEST_BAND_PX), rows)
-    if threads == 1 or getattr(_this_thread, "busy", False):
+    threads = min(_threads_here(), max(1, rows * width // _SMALLEST_BAND_PX), rows)
+    if threads == 1:
         function(*arguments, 0, rows)
         return
     # More bands than threads, so that a thread that is held up does not hold up the slice.
     bands = min(2 * threads, rows)
-    edges = [rows * i // bands for i in range(bands + 1)]
-    pool = _pool(threads)
-    pending = [pool.submit(function, *arguments, a, b) for a, b in itertools.pairwise(edges)]
-    for task in pending:
-        task.result()
+    edges = itertools.pairwise([rows * i // bands for i in range(bands + 1)])
+    _share_out(lambda band: function(*arguments, *band), edges, threads)
+
+
+def run_together(*jobs: Callable[[], None]) -> None:
+    """Call all of the jobs, at the same time where there are threads enough, which the bands of all share."""
+    threads = _threads_here()
+    share = max(threads // len(jobs), 1)
+    _share_out(lambda job: _limited(share, job), jobs, min(threads, len(jobs)))
 
 
 def run_tasks(function: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
     """Return ``[function(item) for item in items]``, some at a time; bands within them run in the same thread."""
-    threads = min(thread_count(), len(items))
-    if threads <= 1:
-        return [function(item) for item in items]
+    answers: dict[int, Answer] = {}
 
-    def task(item: Item) -> Answer:
-        # Waiting for other threads of the pool from within it could wait forever.
-        _this_thread.busy = True
-        try:
-            return function(item)
-        finally:
-            _this_thread.busy = False
+    def answer(task: tuple[int, Item]) -> None:
+        answers[task[0]] = _limited(1, lambda: function(task[1]))
 
-    return list(_pool(thread_count()).map(task, items))
+    _share_out(answer, enumerate(items), min(_threads_here(), len(items)))
+    return [answers[i] for i in range(len(items))]
+
+
+def _threads_here() -> int:
+    """Return how many threads a call from this thread may use."""
+    return getattr(_this_thread, "limit", None) or thread_count()
+
+
+def _limited(threads: int, job: Callable[[], Answer]) -> Answer:
+    """Call `job`, which may use so many threads."""
+    before = getattr(_this_thread, "limit", None)
+    _this_thread.limit = threads
+    try:
+        return job()
+    finally:
+        _this_thread.limit = before
+
+
+def _share_out(do: Callable[[Item], None], items: Iterable[Item], threads: int) -> None:
+    """Call `do` for every item, in this thread and others: waking one takes as long as a band of 0.1 Mpx."""
+    waiting = deque(items)
+
+    def work() -> None:
+        while True:
+            try:
+                item = waiting.popleft()
+            except IndexError:
+                return
+            do(item)
+
+    pending = [_pool(thread_count()).submit(work) for _ in range(threads - 1)]
+    try:
+        work()
+    finally:
+        for task in pending:
+            # This may be a thread of the pool: waiting for one that has not begun could wait forever.
+            if not task.cancel():
+                task.result()

@@ -37,8 +37,11 @@ _LEVELS_FOR_MEAN = 3
 # In noise deviations. Below it energy is not evidence.
 _FLOOR = np.float32(16)
 
-# W = (A / largest A)^64, taken by six squarings; below 0.3 the power is 0 for float32's purposes.
+# (A / larger A)^64 is taken by six squarings; below 0.3 the power is 0 for float32's purposes.
 _LEAST_RATIO = np.float32(0.3)
+
+# (1 + u)^(1/64) = 1 + u (c0 + c1 u + ...) for u from 0 to 1, to float32's last bit: a Chebyshev interpolation.
+_ROOT = tuple(map(np.float32, (0.015624858, -0.0076800836, 0.0049588488, -0.003177868, 0.0015185275, -0.0003550741)))
 
 # What a slice with no finite pixel weighs: enough to divide by.
 _LEAST_VALID = np.float32(1e-3)
@@ -59,8 +62,8 @@ class LaplacianFusion:
         shapes = setting.analysis.shapes
         channels = setting.channels
         self._mean = [np.zeros((channels, *s), np.float32) for s in shapes]
-        self._weight = [np.zeros(s, np.float32) for s in shapes]
-        self._largest = [np.zeros(s, np.float32) for s in shapes]
+        # (sum of A^64)^(1/64): all that the next slice needs to know its share of the mean.
+        self._total = [np.zeros(s, np.float32) for s in shapes]
         denoising = setting.denoise > 0
         self._squares = [np.zeros(s if denoising else (0, 0), np.float32) for s in shapes]
         self._range = ValueRange((*shapes[0], channels), setting.dtype)
@@ -85,10 +88,13 @@ class LaplacianFusion:
         self._range.add(image, analysis.valid is not None)
         if self._whole is not None:
             self._whole.add(image, analysis)
-        if self._following is not None and self.setting.phase is not None:
-            self._following.add(self.setting.phase, preference, analysis)
         if self._slice_mean is not None:
             self._slice_mean.add(analysis)
+
+    def follow(self, k: int, analysis: SliceAnalysis) -> None:
+        """Take in slice k for transparent specimens, once `FusionSetting.phase` knows it; `add` may run at the same time."""
+        if self._following is not None and self.setting.phase is not None:
+            self._following.add(self.setting.phase, self._preference(k), analysis)
 
     def _preference(self, k: int) -> float:
         last = max(self.setting.slices - 1, 1)
@@ -106,8 +112,7 @@ class LaplacianFusion:
             strength,
             valid,
             self._mean[level],
-            self._weight[level],
-            self._largest[level],
+            self._total[level],
             self._squares[level],
         )
 
@@ -163,10 +168,10 @@ class LaplacianFusion:
     def _rebuild(self, out: FloatImage) -> None:
         """Put the image of the mean pyramid into an array of shape (c, y, x)."""
         top = len(self._mean) - 1
-        image = self._mean[top] / self._weight[top]
+        image = self._mean[top]
         for level in range(top - 1, -1, -1):
             fine = out if level == 0 else np.empty_like(self._mean[level])
-            np.divide(self._mean[level], self._weight[level], out=fine)
+            np.copyto(fine, self._mean[level])
             if self.setting.denoise > 0:
                 self._denoise(fine, level, image)
             for c in range(len(fine)):
@@ -176,7 +181,7 @@ class LaplacianFusion:
     def _denoise(self, detail: FloatImage, level: int, coarse: FloatImage) -> None:
         """Shrink the detail to the share that noise does not explain (Wiener 1949), in place."""
         analysis = self.setting.analysis
-        share = self._squares[level] / self._weight[level] ** 2
+        share = self._squares[level]
         for c in range(len(detail)):
             around = expand(coarse[c], size_of(share))
             variance = np.maximum(analysis.gain[c] * around + analysis.offset[c], analysis.least_variance)
@@ -198,15 +203,14 @@ def _compose_band(
 
 
 @kernel
-def _mix_band(  # type: ignore[no-untyped-def]
-    fine, coarse, strength, valid, mean, weight, largest, squares, first, last
-):
+def _mix_band(fine, coarse, strength, valid, mean, total, squares, first, last):  # type: ignore[no-untyped-def]
     """Update the running means of one level; `coarse` is empty for the base, `strength` half size for level 0."""
     channels, h, w = fine.shape
     line = np.empty(max(coarse.shape[2], strength.shape[1]), np.float32)
     row = np.empty(w, np.float32)
-    keep = np.empty(w, np.float32)
-    gain = np.empty(w, np.float32)
+    share = np.empty(w, np.float32)
+    c0, c1, c2, c3, c4, c5 = _ROOT
+    one = np.float32(1)
     for y in range(first, last):
         if strength.shape[0] == h and strength.shape[1] == w:
             row[:] = strength[y]
@@ -215,31 +219,33 @@ def _mix_band(  # type: ignore[no-untyped-def]
         if valid.shape[0] > 0:
             for x in range(w):
                 row[x] *= max(valid[y, x], _LEAST_VALID)
-        top = largest[y]
-        total = weight[y]
+        sums = total[y]
         for x in range(w):
-            new = max(row[x], top[x])
-            inverse = np.float32(1) / new
-            r = max(top[x] * inverse, _LEAST_RATIO)
-            q = max(row[x] * inverse, _LEAST_RATIO)
+            new = row[x]
+            old = sums[x]
+            larger = max(new, old)
+            inverse = one / larger
+            q = max(new * inverse, _LEAST_RATIO)
+            r = max(old * inverse, _LEAST_RATIO)
             for _ in range(6):
-                r *= r
                 q *= q
-            top[x] = new
-            total[x] = total[x] * r + q
-            keep[x] = r
-            gain[x] = q
+                r *= r
+            share[x] = q / (q + r)
+            # One of the two powers is 1.
+            u = min(q, r)
+            sums[x] = larger * (one + u * (c0 + u * (c1 + u * (c2 + u * (c3 + u * (c4 + u * c5))))))
         if squares.shape[0] > 0:
             square = squares[y]
             for x in range(w):
-                square[x] = square[x] * keep[x] * keep[x] + gain[x] * gain[x]
+                rest = one - share[x]
+                square[x] = square[x] * (rest * rest) + share[x] * share[x]
         for c in range(channels):
             source = fine[c, y]
             out = mean[c, y]
             if coarse.shape[1] > 0:
                 expand_row(coarse[c], y, h, line, row)
                 for x in range(w):
-                    out[x] = out[x] * keep[x] + gain[x] * (source[x] - row[x])
+                    out[x] += share[x] * (source[x] - row[x] - out[x])
             else:
                 for x in range(w):
-                    out[x] = out[x] * keep[x] + gain[x] * source[x]
+                    out[x] += share[x] * (source[x] - out[x])

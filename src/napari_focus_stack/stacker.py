@@ -16,6 +16,7 @@ from .errors import InputError
 from .fusion import FUSION_METHODS
 from .height import HeightMaps, PeakTracker, Told
 from .hills import FocusHills
+from .kernels import run_together
 from .laplacian import LaplacianFusion
 from .noise import NoiseModel, estimate_noise
 from .occlusion import Occlusion
@@ -266,13 +267,24 @@ class _Run:
         self.with_holes += self.analysis.valid is not None
         blank = self.analysis.valid is not None and not self.analysis.valid[0].any()
         if self.phase is not None:
-            self.phase.add(self.analysis)
             self.phase.interrupted |= blank
+        # What follows phase takes as long as all the rest.
+        run_together(lambda: self._add_change(colour), lambda: self._add_detail(colour))
+        self.per_slice.append(self._measured(colour))
+
+    def _add_change(self, colour: npt.NDArray[Any]) -> None:
+        """Count in how the slice differs from the one before."""
+        if self.phase is not None:
+            self.phase.add(self.analysis)
+            if isinstance(self.method, LaplacianFusion):
+                self.method.follow(self.count, self.analysis)
+
+    def _add_detail(self, colour: npt.NDArray[Any]) -> None:
+        """Count in what the slice shows by itself."""
         self.method.add(self.count, colour, self.analysis)
         if self.hills is not None:
             self.hills.add(colour, self.analysis)
         self.tracker.add(self.analysis)
-        self.per_slice.append(self._measured(colour))
 
     def revisit(self, k: int, image: npt.NDArray[Any]) -> None:
         method = self._second_visit()
