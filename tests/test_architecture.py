@@ -13,6 +13,7 @@ PACKAGE = Path(napari_focus_stack.__file__).parent
 ORDER = [
     "errors",
     "slices",
+    "sampling",
     "kernels",
     "pyramid",
     "median",

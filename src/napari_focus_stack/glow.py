@@ -18,6 +18,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .pyramid import FloatImage, blur5, laplacian_pyramid, reconstruct, reduce
+from .sampling import sample
 from .sweep import FocalSweep, Ratio, SliceMean, SweepFilter, measured_growth
 
 # Median as a share of the range: beads 0.01 to 0.02, surfaces 0.41 to 0.55.
@@ -91,7 +92,7 @@ class GlowingLight:
 
     def _correction(self, c: int, sharp: FloatImage, height: FloatImage, share: float) -> FloatImage | None:
         mean = self._mean.of(c)
-        ground = np.float32(np.median(mean[::2, ::2]))
+        ground = np.float32(np.median(sample(mean)))
         quarter = reduce(mean) - ground, reduce(sharp) - ground, height[::2, ::2]
         growth = measured_growth(*quarter, self._mean.count)
         through = SweepFilter.of(self._mean.count, 2 * growth)
@@ -129,12 +130,12 @@ def _fade(value: float, full: float, none: float) -> float:
 
 def _darkness(image: FloatImage) -> float:
     """Return how far the ground is dark, 0 to 1."""
-    low, middle, high = np.percentile(image[::2, ::2], (0.1, 50, 99.9))
+    low, middle, high = np.percentile(sample(image), (0.1, 50, 99.9))
     return _fade((middle - low) / max(high - low, 1e-30), _DARK, _BRIGHT) if high > low else 0.0
 
 
 def _sparseness(image: FloatImage) -> float:
     """Return how far what is bright is small, 0 to 1."""
-    middle, high = np.percentile(image[::2, ::2], (50, 99.9))
+    middle, high = np.percentile(sample(image), (50, 99.9))
     around = np.percentile(reduce(reduce(reduce(image))), 99)
     return _fade((around - middle) / max(high - middle, 1e-30), _SPARSE, _SOLID) if high > middle else 0.0

@@ -17,6 +17,7 @@ from .analysis import SliceAnalysis
 from .kernels import kernel, run_bands
 from .pyramid import FloatImage
 from .relief import confidence_from_around, confidence_of, filled, settled, smoothed
+from .sampling import sample
 
 # Added to energies, in units of the noise: below it their logarithm is noise.
 _FLOOR = np.float32(2)
@@ -156,9 +157,9 @@ class PeakTracker:
         np.clip(height, 0, max(self.count - 1, 0), out=height)
         if not fill:
             height[unknown] = np.nan
-        y, x = (np.arange(n) // 2 for n in self.shape)
         # One after the other, since this is where a run needs most memory.
-        full_index = index[np.ix_(y, x)]
+        full_index = np.empty(self.shape, np.uint16)
+        run_bands(_repeat_band, *self.shape, index, full_index)
         del index, unknown
         full_height = doubled(height, self.shape)
         del height
@@ -196,7 +197,7 @@ class PeakTracker:
         From the number of slices that are nearly as sharp as the sharpest, in the clearest
         pixels. The factors bring together what 12 to 200 slices of one specimen give.
         """
-        best, mass = self._best[::2, ::2], self._mass[::2, ::2]
+        best, mass = sample(self._best), sample(self._mass)
         clearest = best >= np.quantile(best, 1 - _CLEAREST)
         return max(2 * float(np.median(mass[clearest])) - 1.1, 0.8)
 
@@ -271,6 +272,13 @@ def _double_band(half, full, first, last):  # type: ignore[no-untyped-def]
             left = x // 2
             right = min((x + 1) // 2, w - 1)
             full[y, x] = np.float32(0.25) * (above[left] + above[right] + below[left] + below[right])
+
+
+@kernel
+def _repeat_band(half, full, first, last):  # type: ignore[no-untyped-def]
+    for y in range(first, last):
+        for x in range(full.shape[1]):
+            full[y, x] = half[y // 2, x // 2]
 
 
 @kernel

@@ -92,7 +92,10 @@ class LaplacianFusion:
             self._slice_mean.add(analysis)
 
     def follow(self, k: int, analysis: SliceAnalysis) -> None:
-        """Take in slice k for transparent specimens, once `FusionSetting.phase` knows it; `add` may run at the same time."""
+        """Take in slice k for transparent specimens, once `FusionSetting.phase` knows it.
+
+        `add` may run at the same time.
+        """
         if self._following is not None and self.setting.phase is not None:
             self._following.add(self.setting.phase, self._preference(k), analysis)
 

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import InputError
-from .kernels import kernel, run_bands
+from .kernels import kernel, run_bands, run_tasks
 from .pyramid import FloatImage, expand_row, noise_gains, reduce
+from .sampling import sample
 
 BLOCK_PX = 16
 BINS = 12
@@ -90,30 +91,32 @@ def estimate_noise(slices: Sequence[npt.NDArray[Any]]) -> NoiseModel:
     channels = 1 if first.ndim == 2 else first.shape[2]
     lines, ranges = [], []
     for c in range(channels):
-        means, energies = [], []
-        values = []
-        for one in slices:
-            plane = np.asarray(one) if first.ndim == 2 else np.asarray(one)[..., c]
-            finite, plane = _finite_plane(plane)
-            if not finite.size:
-                continue
-            values.append(_sample(finite))
-            mean, energy = _block_statistics(plane, float(np.mean(values[-1])))
-            # A block with a hole has NaN in both.
-            known = np.isfinite(energy)
-            means.append(mean[known])
-            energies.append(energy[known])
-        if not values:
+        planes = [one if first.ndim == 2 else one[..., c] for one in map(np.asarray, slices)]
+        seen = [found for found in run_tasks(_seen, planes) if found is not None]
+        if not seen:
             raise InputError("no finite pixel in the slices looked at, all are NaN or infinite; choose other slices.")
-        low, high = np.percentile(np.concatenate(values).astype(np.float64), (0.1, 99.9))
+        values, means, energies = (np.concatenate(parts) for parts in zip(*seen, strict=True))
+        low, high = np.percentile(values.astype(np.float64), (0.1, 99.9))
         ranges.append((float(low), float(high)))
-        lines.append(_fit_line(np.concatenate(means), np.concatenate(energies)))
+        lines.append(_fit_line(means, energies))
     return NoiseModel(
         gain=tuple(a for a, _ in lines),
         offset=tuple(b for _, b in lines),
         low=tuple(low for low, _ in ranges),
         high=tuple(high for _, high in ranges),
     )
+
+
+def _seen(plane: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...] | None:
+    """Return some intensities of a slice, and mean and noise variance of its blocks; None if no pixel is finite."""
+    finite, plane = _finite_plane(plane)
+    if not finite.size:
+        return None
+    values = sample(finite)
+    mean, energy = _block_statistics(plane, float(np.mean(values)))
+    # A block with a hole has NaN in both.
+    known = np.isfinite(energy)
+    return values, mean[known], energy[known]
 
 
 def _finite_plane(plane: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -123,12 +126,6 @@ def _finite_plane(plane: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArra
     if known.all():
         return plane, plane
     return plane[known], np.where(known, plane, np.nan)
-
-
-def _sample(values: npt.NDArray[Any], most: int = 1 << 18) -> npt.NDArray[Any]:
-    flat = values.reshape(-1)
-    # An odd step does not fall into the rhythm of the rows.
-    return flat[:: (flat.size // most) | 1] if flat.size > most else flat
 
 
 def _block_statistics(

@@ -22,7 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .analysis import SliceAnalysis
+from .kernels import thread_count
 from .pyramid import FloatImage, expand, reduce, size_of
+from .sampling import sample
 
 # Rim of the blurred image of a point, in its radii: between a sharp disc and a Gaussian.
 _SOFT_RIM = 0.3
@@ -152,13 +154,13 @@ class FocalSweep:
         from scipy.fft import rfft2
 
         around = [(m, padded - n - m) for n, m, padded in zip(self._shape, self._margin, self._padded, strict=True)]
-        spectrum: npt.NDArray[np.complex64] = rfft2(np.pad(image, around, "symmetric"))
+        spectrum: npt.NDArray[np.complex64] = rfft2(np.pad(image, around, "symmetric"), workers=thread_count())
         return spectrum
 
     def _back(self, spectrum: npt.NDArray[np.complex64]) -> FloatImage:
         from scipy.fft import irfft2
 
-        image: FloatImage = irfft2(spectrum, self._padded)
+        image: FloatImage = irfft2(spectrum, self._padded, workers=thread_count())
         (top, left), (h, w) = self._margin, self._shape
         return np.ascontiguousarray(image[top : top + h, left : left + w])
 
@@ -225,11 +227,12 @@ class Ratio:
     @classmethod
     def of(cls, seen: FloatImage, expected: FloatImage) -> Ratio:
         """Compare two images, strong pixels counting more."""
-        strength = np.abs(expected).ravel()
+        seen, expected = sample(seen), sample(expected)
+        strength = np.abs(expected)
         count = max(int(_STRONGEST * strength.size), 1)
         place = np.argpartition(strength, -count)[-count:]
         strength = strength[place]
-        ratio = seen.ravel()[place] / np.maximum(strength, 1e-30) * np.sign(expected.ravel()[place])
+        ratio = seen[place] / np.maximum(strength, 1e-30) * np.sign(expected[place])
         order = np.argsort(ratio)
         summed = np.cumsum(strength[order], dtype=np.float64)
         low, middle, high = ratio[order][np.searchsorted(summed, summed[-1] * np.array([0.25, 0.5, 0.75]))]

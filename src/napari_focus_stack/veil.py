@@ -15,6 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .pyramid import FloatImage, blur5, expand, laplacian_pyramid, reconstruct, reduce, size_of
+from .sampling import sample
 from .sweep import FocalSweep, Ratio, SliceMean, SweepFilter, measured_growth
 
 # With fewer the filter depends too much on the height.
@@ -50,7 +51,7 @@ def lift_veils(image: FloatImage, mean: SliceMean, move: Callable[[FloatImage, i
 
 def _correction(c: int, sharp: FloatImage, slice_mean: SliceMean) -> FloatImage:
     mean = slice_mean.of(c)
-    middle = np.float32(np.median(mean[::2, ::2]))
+    middle = np.float32(np.median(sample(mean)))
     growth = measured_growth(reduce(mean) - middle, reduce(sharp) - middle, None, slice_mean.count)
     through = SweepFilter.of(slice_mean.count, 2 * growth).at_any_height()
     sweep = FocalSweep(mean.shape)
