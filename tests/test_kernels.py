@@ -1,0 +1,71 @@
+"""Work that is shared out is done once, whatever the number of threads, and its errors arrive."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from napari_focus_stack.kernels import run_bands, run_tasks, run_together
+
+
+@pytest.fixture(params=["1", "2", "3"])
+def threads(request, monkeypatch):
+    monkeypatch.setenv("NAPARI_FOCUS_STACK_THREADS", request.param)
+    return int(request.param)
+
+
+def count(rows, first, last):
+    rows[first:last] += 1
+
+
+def test_bands_cover_every_row_once(threads):
+    rows = np.zeros(1001, int)
+    run_bands(count, len(rows), 1000, rows)
+    assert (rows == 1).all()
+
+
+def test_bands_within_jobs_within_jobs(threads):
+    rows = np.zeros((4, 1001), int)
+
+    def job(i):
+        return lambda: run_bands(count, rows.shape[1], 1000, rows[i])
+
+    run_together(lambda: run_together(job(0), job(1)), lambda: run_together(job(2), job(3)))
+    assert (rows == 1).all()
+
+
+def test_answers_come_in_the_order_of_the_items(threads):
+    assert run_tasks(lambda n: n * n, range(20)) == [n * n for n in range(20)]
+
+
+def test_jobs_run_at_the_same_time_where_there_are_threads(monkeypatch):
+    monkeypatch.setenv("NAPARI_FOCUS_STACK_THREADS", "2")
+    both = threading.Barrier(2, timeout=60)
+    run_together(both.wait, both.wait)
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_when_an_error_arrives_no_job_is_at_work(threads, bad):
+    begun, ended = [], []
+
+    def slow():
+        begun.append(1)
+        time.sleep(0.05)
+        ended.append(1)
+
+    def fail():
+        time.sleep(0.01)
+        raise ValueError("this one")
+
+    with pytest.raises(ValueError, match="this one"):
+        run_together(*((fail, slow) if bad == 0 else (slow, fail)))
+    assert begun == ended
+
+
+def test_an_error_in_a_band_arrives(threads):
+    def fail(first, last):
+        raise ValueError("in a band")
+
+    with pytest.raises(ValueError, match="in a band"):
+        run_bands(fail, 1000, 1000)
