@@ -87,3 +87,59 @@ def test_eight_bits_are_averaged_without_loss():
     fused = focus_stack(stack.round().astype(np.uint8)).image
     exact = focus_stack(stack.round().astype(np.float32)).image
     assert np.abs(fused - exact).max() <= 1
+
+
+def beside(clear, opaque):
+    """Two scenes side by side, the opaque one left, with a soft seam: stack, truth, height, texture, where clear."""
+    width = clear.truth.shape[1]
+    share = 1 / (1 + np.exp(-(np.arange(width) - width / 2) / 4))
+    stack, truth = (b * (1 - share) + a * share for a, b in ((clear.stack, opaque.stack), (clear.truth, opaque.truth)))
+    right = np.broadcast_to(share > 0.5, clear.truth.shape)
+    height, textured = (
+        np.where(right, a, b) for a, b in ((clear.height, opaque.height), (clear.textured, opaque.textured))
+    )
+    return stack.round().astype(np.uint16), truth, height, textured, right
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    return beside(*(make_scene(name, (192, 384), 16, "low", 3) for name in ("cells-strong", "bumps")))
+
+
+def test_a_transparent_region_beside_an_opaque_one_is_told_from_it(mixed):
+    stack, truth, height, textured, right = mixed
+    both = {light: focus_stack(stack, light=light) for light in ("auto", "transparent", "opaque")}
+    inside = np.zeros(right.shape, bool)
+    inside[16:-16, 16:160] = inside[16:-16, 224:-16] = True
+
+    def error(light, where):
+        return np.sqrt(np.mean((both[light].image - truth)[where & inside] ** 2))
+
+    assert error("auto", right) < min(1.1 * error("transparent", right), 0.5 * error("opaque", right))
+    assert error("auto", ~right) < min(1.1 * error("opaque", ~right), 0.8 * error("transparent", ~right))
+    assert 0.35 < both["auto"].transparent < 0.65
+    assert "% of the picture" in both["auto"].warnings[0]
+    off = np.abs(both["auto"].height - height)
+    inside &= textured
+    assert off[inside & ~right].mean() < 0.1
+    assert off[inside & right].mean() < 0.6
+    nearest = np.abs(both["auto"].index - both["auto"].height)[inside]
+    assert np.mean(nearest <= 0.75) > 0.95
+
+
+def test_heights_left_open_stay_open_in_both_regions(mixed):
+    stack = mixed[0].copy()
+    rng = np.random.default_rng(0)
+    for flat in (np.s_[:, 64:128, 40:104], np.s_[:, 64:128, 280:344]):
+        stack[flat] = 40000 + rng.normal(0, 30, stack[flat].shape)
+    opened = np.isnan(focus_stack(stack, fill_height=False).height)
+    assert opened[88:104, 64:80].mean() > 0.8
+    assert opened[88:104, 304:320].mean() > 0.3
+    assert opened.mean() < 0.2
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (9, 70), (33, 47)])
+def test_small_pictures_have_regions_too(shape):
+    rng = np.random.default_rng(0)
+    stack = np.stack([30000 + 3000 * np.tanh(k - 3) * rng.standard_normal(shape) for k in range(6)])
+    assert np.isfinite(focus_stack(stack.astype(np.uint16)).image).all()

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from .accumulator import FusionSetting
 from .analysis import SliceAnalysis
 from .kernels import kernel, run_bands, strips
-from .phase import PhaseTracker
-from .pyramid import FloatImage, expand, expand_row
+from .phase import PhaseTracker, at_half_size
+from .pyramid import FloatImage, expand, expand_row, expanded_rows, size_of
 
 # The measure in pure noise is 1. Below this it is not evidence, and more slices are averaged.
 _FLOOR = np.float32(4)
@@ -56,13 +56,22 @@ class FollowingMean:
             self._of_slices,
         )
 
-    def blend_into(self, image: FloatImage, share: float, stain: float) -> None:
-        """Move a scaled image of shape (c, y, x) to the means by a share, in place.
+    def blend_into(self, image: FloatImage, share: FloatImage, stain: float) -> None:
+        """Move an image to the means, in place.
 
-        `stain` is the share of the mean that follows contrast; the other one follows its change.
+        Parameters
+        ----------
+        image : float32 array, shape (c, y, x)
+            Scaled.
+        share : float32 array, shape (y / 8, x / 8)
+            How far every pixel is moved, 0 to 1.
+        stain : float
+            Share of the mean that follows contrast; the other one follows its change.
         """
-        scale = 1 / self._unit
-        run_bands(_blend_band, *self._shapes[0], self._of_pairs, self._of_slices, share, stain, scale, image)
+        mean = self._of_pairs, self._of_slices, np.float32(stain), np.float32(1 / self._unit)
+        everywhere = bool(share.min() >= 1)
+        half = share if everywhere else at_half_size(share, self._shapes)
+        run_bands(_blend_band, *self._shapes[0], *mean, half, everywhere, image)
 
 
 class _RunningWeight:
@@ -94,18 +103,19 @@ def _to_the_24th(ratio: npt.NDArray[Any]) -> FloatImage:
 def _blend_band(
     of_pairs: npt.NDArray[Any],
     of_slices: npt.NDArray[Any],
-    share: float,
-    stain: float,
-    scale: float,
+    stain: np.float32,
+    scale: np.float32,
+    share: FloatImage,
+    everywhere: bool,
     image: FloatImage,
     *band: int,
 ) -> None:
     for rows in strips(*band):
-        mean = np.float32((1 - stain) * scale) * of_pairs[:, rows] + np.float32(stain * scale) * of_slices[:, rows]
-        if share >= 1:
+        mean = (1 - stain) * scale * of_pairs[:, rows] + stain * scale * of_slices[:, rows]
+        if everywhere:
             image[:, rows] = mean
         else:
-            image[:, rows] += np.float32(share) * (mean - image[:, rows])
+            image[:, rows] += expanded_rows(share, size_of(image[0]), rows) * (mean - image[:, rows])
 
 
 @kernel

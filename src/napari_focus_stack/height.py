@@ -8,6 +8,7 @@ the noise, and level 1 elsewhere. It is held at half size.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +62,9 @@ class HeightMaps:
     index: npt.NDArray[np.uint16]
     height: FloatImage
     confidence: FloatImage
+
+
+Replacement = tuple[HeightMaps, npt.NDArray[np.bool_]]
 
 
 class PeakTracker:
@@ -125,6 +129,7 @@ class PeakTracker:
         halo_radius_px: float = 0.0,
         told: Told | None = None,
         mended: npt.NDArray[np.bool_] | None = None,
+        replaced: Callable[[], Replacement] | None = None,
     ) -> HeightMaps:
         """Return the maps of the slices so far, at full size.
 
@@ -140,6 +145,8 @@ class PeakTracker:
             What `told` returned, so that it need not be done twice; used up.
         mended : bool array or None
             Where its height stands, whatever the options say.
+        replaced : callable or None
+            Returns other maps at half size, and where these are to be taken. Called late, since they need room.
         """
         depth = self._depth_of_focus()
         if told is not None and fill and halo_radius_px == 0:
@@ -157,6 +164,12 @@ class PeakTracker:
         np.clip(height, 0, max(self.count - 1, 0), out=height)
         if not fill:
             height[unknown] = np.nan
+        if replaced is not None:
+            other, where = replaced()
+            index = np.where(where, other.index, index)
+            np.copyto(height, other.height, where=where)
+            np.copyto(confidence, other.confidence, where=where)
+            del other
         # One after the other, since this is where a run needs most memory.
         full_index = np.empty(self.shape, np.uint16)
         run_bands(_repeat_band, *self.shape, index, full_index)

@@ -121,26 +121,29 @@ class LaplacianFusion:
 
     def image(self) -> npt.NDArray[Any]:
         """Return the fused image of the slices so far, shape (y, x, c), in the stack's dtype."""
-        transparent = self.setting.phase.share() if self.setting.phase is not None else 0.0
+        phase = self.setting.phase
+        transparent = phase.share() if phase is not None else np.zeros((1, 1), np.float32)
+        opaque = bool(transparent.max() == 0)
         self.setting.analysis.make_room()
         rebuilt = self.setting.analysis.planes
-        if transparent < 1:
-            self._rebuild(rebuilt)
-        if self._following is not None and self.setting.phase is not None and transparent > 0:
-            self._following.blend_into(rebuilt, transparent, self.setting.phase.stain())
         compose = self._compose
         self.added_light = False
-        if transparent == 0 and self._slice_mean is not None and self._slice_mean.usable():
-            # Only the planes, which are the rebuilt image, are needed.
-            self.setting.analysis.release()
-            self._range.hold(rebuilt, self.setting.analysis.scaling)
-            self.added_light = self._corrected_glow(rebuilt, self._slice_mean)
-            if self.added_light:
-                compose = self._as_rebuilt
-            else:
-                lift_veils(rebuilt, self._slice_mean, self._move)
+        if transparent.min() < 1:
+            self._rebuild(rebuilt)
+            if self._slice_mean is not None and self._slice_mean.usable():
+                # Only the planes, which are the rebuilt image, are needed.
+                self.setting.analysis.release()
+                self._range.hold(rebuilt, self.setting.analysis.scaling)
+                self.added_light = opaque and self._corrected_glow(rebuilt, self._slice_mean)
+                if self.added_light:
+                    compose = self._as_rebuilt
+                else:
+                    lift_veils(rebuilt, self._slice_mean, self._move)
+        if self._following is not None and phase is not None and not opaque:
+            self._following.blend_into(rebuilt, transparent, phase.stain())
         out = np.empty((*self.setting.shape, self.setting.channels), self.setting.dtype)
-        run_bands(_compose_band, *size_of(out), rebuilt, self._decided(transparent), compose, out)
+        whole = self._whole.decided() if self._whole is not None and opaque else None
+        run_bands(_compose_band, *size_of(out), rebuilt, whole, compose, out)
         return out
 
     def _corrected_glow(self, rebuilt: FloatImage, mean: SliceMean) -> bool:
@@ -152,9 +155,6 @@ class LaplacianFusion:
 
     def _move(self, plane: FloatImage, channel: int, correction: FloatImage) -> None:
         self._range.move(plane, channel, correction, self.setting.analysis.scaling)
-
-    def _decided(self, transparent: float) -> Decision | None:
-        return self._whole.decided() if self._whole is not None and transparent == 0 else None
 
     def _compose(self, image: FloatImage, whole: Decision | None, rows: slice, channel: int) -> npt.NDArray[Any]:
         """Return rows of a rebuilt, scaled channel in the stack's dtype and within the range of the slices."""

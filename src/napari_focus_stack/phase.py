@@ -11,7 +11,8 @@ turns absorption a and phase p of the specimen into
 so that D^2 + (dD/dz)^2 / w^2 = a^2 + p^2 whatever their mixture: in partially
 coherent light its envelope is largest at focus. Nothing else turns contrast
 over: where the brightest and the darkest detail of a pixel over all slices are
-alike, the specimen is transparent; blur alone leaves the sign as it is.
+alike, the specimen is transparent; blur alone leaves the sign as it is. Regions
+are judged one by one: cells may lie beside grains of sand.
 
 Where stain decides rather than phase, contrast is honest. That shows in the
 change, which then is no larger where the measure has its peak than elsewhere.
@@ -24,19 +25,25 @@ Streibl, Phase imaging by the transport equation of intensity, Optics Communicat
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from .analysis import SliceAnalysis
 from .change import BandChange, detail_row, smoothed
 from .height import HeightMaps, PeakTracker, doubled
 from .kernels import kernel, run_bands, strips
-from .pyramid import FloatImage, expand, reduce, size_of
+from .pyramid import FloatImage, expand, level_shapes, reduce, size_of
 
 # The band whose statistics are taken: level 0 is too noisy, coarser ones have long periods along z.
 _LEVEL = 1
 LEAST_LEVELS = _LEVEL + 1
 
 _SKIP = 4
+
+# What is known of regions has the size of this level: every fourth row and column of the band.
+_SHARE_LEVEL = _LEVEL + 2
 _LEAST_MEASURE = np.float32(1e-6)
 
 # 1 / w^2, in slices^2, where noise hides it, and how much noise hides it.
@@ -58,6 +65,16 @@ _EVIDENCE = 8
 
 # Share of contrast that turns over. Blur alone leaves 0.01 to 0.085, weak phase in strong noise 0.12.
 _OPAQUE, _TRANSPARENT = 0.095, 0.12
+
+# The same around a pixel: where a transparent region begins and ends to fade in, in a stack that is opaque as a
+# whole, and in one that is transparent. Opaque scenes reach 0.126 somewhere, cells in strong noise fall to 0.105.
+_IN_OPAQUE, _IN_TRANSPARENT = (0.13, 0.2), (0.07, 0.1)
+
+# Square of contrast, in units of the noise, that a broader view adds to what is around a pixel.
+_PRIOR = 1.0
+
+# What is added to the share where regions count by it, so that none counts for nothing.
+_LEAST_TURNED = np.float32(0.02)
 
 # Change along z where the measure has its peak, over the mean change. Cells by wave optics have 1.2 (4 slices),
 # 1.5 (5 slices) and 1.8 to 4 (more), whatever their phase and stain; a stained blood smear of 10 slices 0.9.
@@ -107,12 +124,16 @@ class PhaseTracker:
         quarter = self._shapes[_LEVEL + 1]
         self._of_change, self._of_contrast = (PeakTracker(shape, quarter, smooth=True) for _ in range(2))
         self._largest, self._change_there = (np.zeros(quarter, np.float32) for _ in range(2))
-        self._mean_change = 0.0
+        # Of regions: mean change, and sums over slices of (dD)^2 and (ddD)^2; the noise of one value each.
+        regions = level_shapes(*self._shapes[0], _SHARE_LEVEL)[_SHARE_LEVEL]
+        self._mean_change, self._changes, self._bends = (np.zeros(regions, np.float32) for _ in range(3))
+        # Contrast that turns over so far, and all of it.
+        self._turned, self._contrast = (np.zeros(regions, np.float32) for _ in range(2))
+        self._noise_of_changes = self._noise_of_bends = 0.0
         self._count = 0
         self._variance = 0.0
-        # Sums over pixels and slices: of D^2, (dD)^2 and (ddD)^2, without their noise.
-        self._sums = np.zeros(3)
-        self._noise_of_bend = 0.0
+        # Sums over pixels and slices: of D^2 and (dD)^2, without their noise.
+        self._sums = np.zeros(2)
         self.contrast, self._change_focus = (np.zeros(quarter, np.float32) for _ in range(2))
         self.interrupted = False
 
@@ -138,7 +159,7 @@ class PhaseTracker:
         self._of_change.track(_evidence(self._change_focus))
         np.copyto(self._change_there, change, where=self._change_focus > self._largest)
         np.maximum(self._largest, self._change_focus, out=self._largest)
-        self._mean_change += (float(change.mean()) - self._mean_change) / (self._count - 1)
+        self._mean_change += (reduce(change) - self._mean_change) * np.float32(1 / (self._count - 1))
 
     @property
     def change_focus(self) -> FloatImage | None:
@@ -151,43 +172,80 @@ class PhaseTracker:
     def _add_statistics(self, analysis: SliceAnalysis, variance: float) -> None:
         band = analysis.gaussians[_LEVEL - 1], analysis.gaussians[_LEVEL], analysis.deciding
         kept = self._change.shape
-        sums = np.zeros((3, kept[0]))
+        sums = np.zeros((2, kept[0]))
         extremes = self._brightest, self._darkest
-        run_bands(_statistics_band, *kept, *band, self._count, self._band.detail, self._change, *extremes, sums)
+        regions = self._changes, self._bends, self._turned, self._contrast
+        # What noise alone reaches in so many slices is taken off both extremes.
+        reach = np.float32(0.77 * np.sqrt(2 * np.log(max(self._count, 2)) * self._variance))
+        run_bands(
+            _statistics_band,
+            *kept,
+            *band,
+            self._count,
+            reach,
+            self._band.detail,
+            self._change,
+            *extremes,
+            *regions,
+            sums,
+        )
         if self._count > 1:
-            noise = variance * self._change.size
-            self._sums += sums.sum(axis=1) - noise * np.array([0.5, 2, 6 if self._count > 2 else 0])
-            self._noise_of_bend += 6 * noise if self._count > 2 else 0.0
+            self._sums += sums.sum(axis=1) - variance * self._change.size * np.array([0.5, 2])
+            self._noise_of_changes += 2 * variance
+        if self._count > 2:
+            self._noise_of_bends += 6 * variance
 
     def _period(self) -> float:
         """Return 1 / w^2 of the band, in slices^2: what a change along z counts beside contrast."""
         if self._count < 3:
             return _FIRST_PERIOD
-        _, change, bend = np.maximum(self._sums, 0)
-        doubt = _DOUBT * self._noise_of_bend
+        clear = self._clear_regions()
+        change, bend = (
+            max(float(np.sum(clear * image, dtype=np.float64)) - noise, 0.0)
+            for image, noise in ((self._changes, self._noise_of_changes), (self._bends, self._noise_of_bends))
+        )
+        doubt = _DOUBT * self._noise_of_bends
         period = (change * _PERIOD_FACTOR + doubt * _USUAL_PERIOD) / max(bend + doubt, 1e-30)
         return float(np.clip(period, *_PERIODS))
 
-    def share(self) -> float:
-        """Return how much the stack is one of a transparent specimen: 0 not at all, 1 surely."""
+    def _clear_regions(self) -> FloatImage:
+        """Return what every region counts in a figure that is one of the transparent ones: 1 together.
+
+        What is opaque beside them changes in another way, and its contrast may be ten times as strong.
+        """
+        weight = self._turned_over_around() ** 2 + _LEAST_TURNED**2
+        weight /= weight.sum(dtype=np.float64)
+        return np.asarray(weight, np.float32)
+
+    def share(self) -> FloatImage:
+        """Return how much each region is of a transparent specimen, shape (y / 8, x / 8): 0 not at all, 1 surely."""
+        shape = level_shapes(*self._shapes[0], _SHARE_LEVEL)[_SHARE_LEVEL]
         if self._count < 3 or self.interrupted:
-            return 0.0
+            return np.zeros(shape, np.float32)
         if self._light == "transparent":
-            return 1.0
-        turned = (self.turned_over() - _OPAQUE) / (_TRANSPARENT - _OPAQUE)
-        near = (self.correlation() - _FAR) / (_NEAR - _FAR)
-        bright = (self.brightness() - _DARK) / (_BRIGHT - _DARK)
-        return float(np.clip(turned, 0, 1) * np.clip(near, 0, 1) * np.clip(bright, 0, 1))
+            return np.ones(shape, np.float32)
+        near = _rise(self.correlation(), _FAR, _NEAR)
+        possible = near * _rise(self.brightness(), _DARK, _BRIGHT)
+        whole = possible * _rise(self.turned_over(), _OPAQUE, _TRANSPARENT)
+        first, last = (
+            opaque + whole * (clear - opaque) for opaque, clear in zip(_IN_OPAQUE, _IN_TRANSPARENT, strict=True)
+        )
+        return np.asarray(possible * _rise(self._turned_over_around(), first, last), np.float32)
 
     def stain(self) -> float:
         """Return how much stain makes the contrast of a transparent specimen, rather than phase: 0 to 1."""
         if self._count < 3:
             return 0.0
         noise = 2 * self._variance
-        mean = self._mean_change - noise
+        clear = self.share()
+        # Where nothing is transparent, all counts alike.
+        clear = clear if clear.max() > 0 else np.ones_like(clear)
+        there, mean = (
+            float(np.average(image, weights=clear)) - noise for image in (reduce(self._change_there), self._mean_change)
+        )
         if mean < _LEAST_CHANGE * noise:
             return 0.0
-        prominence = (float(self._change_there.mean()) - noise) / mean
+        prominence = there / mean
         return float(np.clip((_PHASE - prominence) / (_PHASE - _STAIN), 0, 1))
 
     def brightness(self) -> float:
@@ -197,12 +255,17 @@ class PhaseTracker:
 
     def turned_over(self) -> float:
         """Return the share of contrast that is bright in some slice and dark in another."""
-        # What noise alone reaches in so many slices is taken off both.
-        reach = np.float32(0.77 * np.sqrt(2 * np.log(max(self._count, 2)) * self._variance))
-        bright = np.maximum(self._brightest - reach, 0)
-        dark = np.maximum(-self._darkest - reach, 0)
-        whole = float(np.sum(np.maximum(bright, dark) ** 2, dtype=np.float64))
-        return float(np.sum(bright * dark, dtype=np.float64)) / max(whole, 1e-30)
+        whole = float(self._contrast.sum(dtype=np.float64))
+        return float(self._turned.sum(dtype=np.float64)) / max(whole, 1e-30)
+
+    def _turned_over_around(self) -> FloatImage:
+        """Return what `turned_over` is around every pixel, shape (y / 8, x / 8)."""
+        # Where noise hides it, what a broader view shows, and in the end the whole stack.
+        prior = np.float32(max(_PRIOR * self._variance, 1e-30))
+        around = np.full(self._turned.shape, self.turned_over(), np.float32)
+        for view in (_broad, _wide):
+            around = (view(self._turned) + prior * around) / (view(self._contrast) + prior)
+        return around
 
     def correlation(self) -> float:
         """Return the correlation of neighbouring slices, without noise."""
@@ -212,24 +275,32 @@ class PhaseTracker:
 
     def maps(self, *, fill: bool, smoothing_px: float, halo_radius_px: float) -> HeightMaps:
         """Return the maps of a transparent specimen at full size; parameters as for `PeakTracker.maps`."""
+        half = self.half_maps(fill=fill, smoothing_px=smoothing_px, halo_radius_px=halo_radius_px)
+        shape = self._shapes[0]
+        height = doubled(half.height, shape)
+        index = np.empty(shape, np.uint16)
+        columns = np.arange(shape[1]) // 2
+        for rows in strips(0, shape[0]):
+            best = half.index[np.ix_(np.arange(rows.start, rows.stop) // 2, columns)]
+            index[rows] = self._nearest(height[rows], best)
+        return HeightMaps(index=index, height=height, confidence=doubled(half.confidence, shape))
+
+    def half_maps(self, *, fill: bool, smoothing_px: float, halo_radius_px: float) -> HeightMaps:
+        """Return the same at half size."""
         stained = self.stain() > 0.5
         tracker = self._of_contrast if stained else self._of_change
-        half = tracker.maps(
-            fill=fill,
-            smoothing_px=smoothing_px / 2,
-            halo_radius_px=halo_radius_px / 2,
-        )
+        found = tracker.maps(fill=fill, smoothing_px=smoothing_px / 2, halo_radius_px=halo_radius_px / 2)
+        if stained:
+            return found
         # Change lies half way between slices.
-        between = np.float32(0 if stained else 0.5)
-        height = doubled(half.height, self._shapes[0])
-        height += between
-        index = np.empty(height.shape, np.uint16)
-        columns = np.arange(height.shape[1]) // 2
-        for rows in strips(0, len(height)):
-            best = half.index[np.ix_(np.arange(rows.start, rows.stop) // 2, columns)] + between
-            nearest = np.rint(np.where(np.isfinite(height[rows]), height[rows], best))
-            index[rows] = np.clip(nearest, 0, self._count - 1)
-        return HeightMaps(index=index, height=height, confidence=doubled(half.confidence, self._shapes[0]))
+        height = found.height + np.float32(0.5)
+        index = self._nearest(height, found.index + np.float32(0.5))
+        return HeightMaps(index=index, height=height, confidence=found.confidence)
+
+    def _nearest(self, height: FloatImage, otherwise: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
+        """Return the slice nearest to a height, or to what is taken where there is none."""
+        nearest = np.rint(np.where(np.isfinite(height), height, otherwise))
+        return np.clip(nearest, 0, self._count - 1).astype(np.uint16)
 
 
 def _in_noise(energy: FloatImage, variance: float) -> FloatImage:
@@ -250,38 +321,91 @@ def _evidence(measure: FloatImage) -> FloatImage:
     return np.maximum(1 + np.float32(_EVIDENCE) * (measure - 1), np.float32(0.05))
 
 
+def at_half_size(share: FloatImage, shapes: list[tuple[int, int]]) -> FloatImage:
+    """Return what `PhaseTracker.share` gives at the size of level 1."""
+    return expand(expand(share, shapes[2]), shapes[1])
+
+
+def _rise(value: Any, none: float, full: float) -> Any:
+    """Return 0 up to `none`, rising to 1 at `full`."""
+    return np.clip((value - none) / (full - none), 0, 1)
+
+
 def _with_surroundings(measure: FloatImage) -> FloatImage:
     """Return a measure times what lies around it: phase alone can have a second peak along z."""
     half = reduce(measure)
-    around = expand(smoothed(reduce(half)), size_of(half))
-    return np.asarray(np.sqrt(measure * expand(around, size_of(measure))), np.float32)
+    return np.asarray(np.sqrt(measure * expand(_wide(half), size_of(measure))), np.float32)
+
+
+def _wide(image: FloatImage) -> FloatImage:
+    """Return an image smoothed by a standard deviation of 4 px."""
+    return expand(smoothed(reduce(image)), size_of(image))
+
+
+def _broad(image: FloatImage) -> FloatImage:
+    """Return an image smoothed by a standard deviation of 16 px."""
+    half = reduce(image)
+    return expand(expand(_wide(reduce(half)), size_of(half)), size_of(image))
 
 
 @kernel
 def _statistics_band(  # type: ignore[no-untyped-def]
-    fine, coarse, deciding, count, detail, change, brightest, darkest, sums, first, last
+    fine,
+    coarse,
+    deciding,
+    count,
+    reach,
+    detail,
+    change,
+    brightest,
+    darkest,
+    changes,
+    bends,
+    turned,
+    contrast,
+    sums,
+    first,
+    last,
 ):
-    """Update the extremes of every fourth row; put the sums of squares of its mean, change and bend along z."""
+    """Update what is known of every fourth row: its extremes, and of four columns each the means of regions.
+
+    Put the sums of squares of the mean and the change along z.
+    """
     w = fine.shape[2]
     line = np.empty(coarse.shape[2], np.float32)
     row = np.empty(w, np.float32)
     new = np.empty(w, np.float32)
+    steps, bent = np.empty(w, np.float32), np.empty(w, np.float32)
+    over, whole = np.empty(w, np.float32), np.empty(w, np.float32)
     for j in range(first, last):
         detail_row(fine, coarse, deciding, _SKIP * j, line, row, new)
         old = detail[_SKIP * j]
         s = np.float32(0)
         d = np.float32(0)
-        b = np.float32(0)
         for x in range(w):
             step = new[x] - old[x]
             bend = step - change[j, x]
             middle = np.float32(0.5) * (new[x] + old[x])
             s += middle * middle
             d += step * step
-            b += bend * bend
+            steps[x] = step * step
+            bent[x] = bend * bend
             change[j, x] = step
-            brightest[j, x] = max(brightest[j, x], new[x])
-            darkest[j, x] = min(darkest[j, x], new[x])
+            high = max(brightest[j, x], new[x])
+            low = min(darkest[j, x], new[x])
+            brightest[j, x] = high
+            darkest[j, x] = low
+            bright = max(high - reach, np.float32(0))
+            dark = max(-low - reach, np.float32(0))
+            most = max(bright, dark)
+            over[x] = bright * dark
+            whole[x] = most * most
+        for i in range(changes.shape[1]):
+            left, right = _SKIP * i, min(_SKIP * (i + 1), w)
+            share = np.float32(1) / np.float32(right - left)
+            changes[j, i] += steps[left:right].sum() * share if count > 1 else np.float32(0)
+            bends[j, i] += bent[left:right].sum() * share if count > 2 else np.float32(0)
+            turned[j, i] = over[left:right].sum() * share
+            contrast[j, i] = whole[left:right].sum() * share
         sums[0, j] = s if count > 1 else np.float32(0)
         sums[1, j] = d if count > 1 else np.float32(0)
-        sums[2, j] = b if count > 2 else np.float32(0)

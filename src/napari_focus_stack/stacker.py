@@ -14,14 +14,14 @@ from .analysis import SliceAnalysis
 from .chosen import Chosen, RunFacts, chosen_values
 from .errors import InputError
 from .fusion import FUSION_METHODS
-from .height import HeightMaps, PeakTracker, Told
+from .height import HeightMaps, PeakTracker, Replacement, Told
 from .hills import FocusHills
 from .kernels import run_together
 from .laplacian import LaplacianFusion
 from .noise import NoiseModel, estimate_noise
 from .occlusion import Occlusion
 from .options import AUTO, OPTION_SPECS, FocusStackOptions
-from .phase import LEAST_LEVELS, PhaseTracker
+from .phase import LEAST_LEVELS, PhaseTracker, at_half_size
 from .pyramid import level_count
 from .scaling import Scaling
 from .sharpness import SharpnessReport, focus_from_energies, sharpness
@@ -53,7 +53,7 @@ class FocusStackResult:
         The noise model that was used, in gray levels.
     options : FocusStackOptions
     transparent : float
-        How far the specimen was treated as a transparent one in bright field, 0 to 1: what
+        What share of the specimen was treated as a transparent one in bright field, 0 to 1: what
         ``light="auto"`` found.
     warnings : tuple of str
         What the user should know, a sentence each.
@@ -332,7 +332,7 @@ class _Run:
         return RunFacts(self.analysis.levels, self.noise, transparent, glowing)
 
     def _transparent(self) -> float:
-        return self.phase.share() if self.phase is not None else 0.0
+        return float(self.phase.share().mean()) if self.phase is not None else 0.0
 
     def _mend_rims(self, fused: npt.NDArray[Any]) -> None:
         self._told = self._mended = None
@@ -348,14 +348,23 @@ class _Run:
     def _height_maps(self) -> HeightMaps:
         fill, smoothing_px = self.options.fill_height, self.options.height_smoothing_px
         halo_radius_px = self.options.halo_radius_px
-        if self.phase is not None and self._transparent() > 0.5:
-            return self.phase.maps(fill=fill, smoothing_px=smoothing_px, halo_radius_px=halo_radius_px)
+        phase, replaced = self.phase, None
+        share = phase.share() if phase is not None else None
+        if phase is not None and share is not None and share.max() > 0.5:
+            if share.min() > 0.5:
+                return phase.maps(fill=fill, smoothing_px=smoothing_px, halo_radius_px=halo_radius_px)
+
+            def replaced() -> Replacement:
+                maps = phase.half_maps(fill=fill, smoothing_px=smoothing_px, halo_radius_px=halo_radius_px)
+                return maps, at_half_size(share, self.analysis.shapes) > 0.5
+
         return self.tracker.maps(
             fill=fill,
             smoothing_px=smoothing_px,
             halo_radius_px=halo_radius_px,
             told=self._handed_over(),
             mended=self._mended,
+            replaced=replaced,
         )
 
     def _handed_over(self) -> Told | None:
@@ -399,8 +408,9 @@ class _Run:
             led = (
                 "contrast itself, which stain makes," if self.phase.stain() > 0.5 else "the change of contrast along z"
             )
+            shows = "The stack" if transparent > 0.99 else f"About {100 * transparent:.0f} % of the picture"
             told.append(
-                f"The stack shows a transparent specimen in bright field: {led} decided, for all levels together; "
+                f"{shows} shows a transparent specimen in bright field: {led} decided, for all levels together; "
                 "choose light 'opaque' if that is wrong."
             )
         ignored = [
