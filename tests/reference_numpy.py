@@ -327,8 +327,8 @@ def _focus(smooth: list[list[Float]], finest: list[Float]) -> tuple[Array, Float
     share = (focus / best) ** 8
     mass = share.sum(0)
     centre = (share * (np.arange(last + 1)[:, None, None] - index)).sum(0) / mass
-    clearest = best[::2, ::2] >= np.quantile(best[::2, ::2], 0.98)
-    depth = max(2 * np.median(mass[::2, ::2][clearest]) - 1.1, 0.8)
+    clearest = best >= np.quantile(best, 0.98)
+    depth = max(2 * np.median(mass[clearest]) - 1.1, 0.8)
     dense = np.clip((depth - 1.3) / 0.8, 0, 1)
     before, after = (
         (best / np.take_along_axis(focus, np.clip(index + d, 0, last)[None], 0)[0]) ** 0.25 for d in (-1, 1)

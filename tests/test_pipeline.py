@@ -4,6 +4,7 @@ import pytest
 from napari_focus_stack import FocusStacker, FocusStackOptions, InputError, focus_stack
 from napari_focus_stack.fusion import FUSION_METHODS
 from napari_focus_stack.pipeline import focus_stack_steps, memory_needed, warm_up
+from napari_focus_stack.slices import Slices
 from napari_focus_stack.synthetic import make_scene
 from test_fusion import two_halves
 
@@ -80,6 +81,58 @@ def test_streaming_is_the_whole_stack(method):
     for name in ("image", "index", "height", "confidence"):
         np.testing.assert_array_equal(getattr(streamed, name), getattr(whole, name))
     assert streamed.sharpness == whole.sharpness
+
+
+@pytest.mark.parametrize("method", ["laplacian", "height"])
+@pytest.mark.parametrize("kind", ["bumps", "cells", "both"])
+def test_a_stack_in_memory_is_looked_at_twice_to_the_same_end(kind, method):
+    def make(name):
+        return make_scene(name, (128, 128), 10, "low", 0).stack
+
+    stack = np.concatenate([make("bumps"), make("cells")], axis=2) if kind == "both" else make(kind)
+    lazy = Lazy(stack)
+    here, there = focus_stack(stack, method=method), focus_stack(lazy, method=method)
+    assert (here.transparent == 0, here.transparent == 1) == (kind == "bumps", kind == "cells")
+    for name in ("image", "index", "height", "confidence"):
+        np.testing.assert_array_equal(getattr(here, name), getattr(there, name))
+    assert here.sharpness == there.sharpness
+    assert here.warnings == there.warnings
+    assert here.chosen == there.chosen
+
+
+def test_after_a_first_look_all_slices_have_to_follow():
+    stack = make_scene("cells", (128, 128), 10, "low", 0).stack
+    stacker = FocusStacker(stack.shape, noise=focus_stack(stack).noise)
+    assert stacker.looks_first
+    for image in stack:
+        stacker.look(image)
+    for image in stack[:9]:
+        stacker.add(image)
+    with pytest.raises(InputError, match="add all of them before the result, got 9"):
+        stacker.result()
+
+
+def test_a_first_look_at_some_slices_decides_nothing():
+    stack = make_scene("cells", (128, 128), 10, "low", 0).stack
+    whole = focus_stack(stack)
+    stacker = FocusStacker(stack.shape, noise=whole.noise)
+    for image in stack[:4]:
+        stacker.look(image)
+    for image in stack:
+        stacker.add(image)
+    np.testing.assert_array_equal(stacker.result().image, whole.image)
+
+
+@pytest.mark.parametrize("kind", ["array", "memmap", "part of a memmap", "every second column"])
+def test_only_what_lies_in_memory_is_at_hand(kind, tmp_path):
+    array = np.zeros((4, 8, 8), np.uint8)
+    if "memmap" in kind:
+        array = np.memmap(tmp_path / "stack", np.uint8, "w+", shape=array.shape)
+    if kind == "part of a memmap":
+        array = np.asarray(array)[1:]
+    if kind == "every second column":
+        array = array[:, :, ::2]
+    assert Slices(array).at_hand == (kind == "array")
 
 
 @pytest.mark.parametrize("kind", ["plain", "beads", "cells"])

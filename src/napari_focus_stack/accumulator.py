@@ -36,6 +36,8 @@ class FusionSetting:
         it does not.
     surely_glowing : bool
         Whether the user says so.
+    surely_transparent : bool
+        Whether all of the specimen is known to be transparent.
     z_preference, denoise : float
         The options of these names.
     """
@@ -48,6 +50,7 @@ class FusionSetting:
     phase: PhaseTracker | None = None
     glowing: PeakTracker | None = None
     surely_glowing: bool = False
+    surely_transparent: bool = False
     z_preference: float = 0.0
     denoise: float = 0.0
 

@@ -126,6 +126,17 @@ class SliceAnalysis:
         for level in range(1, self.levels):
             self._level_energy(level)
 
+    def glance(self, image: npt.NDArray[Any]) -> None:
+        """Fill no more than `planes`, the first two of `gaussians`, `mean_intensity` and `valid` from a slice."""
+        self.make_room()
+        self._fill_planes(image)
+        for c in range(len(self.planes)):
+            reduce(self.planes[c], self.gaussians[0][c])
+            reduce(self.gaussians[0][c], self.gaussians[1][c])
+        sums = np.zeros(self.shapes[0][0])
+        run_bands(_sum_band, *self.shapes[0], self.planes, self.deciding, sums)
+        self.mean_intensity = self._mean(sums, 0)
+
     def detail(self, level: int) -> FloatImage:
         """Return one level of the Laplacian pyramid of the slice, shape (c, y_l, x_l)."""
         fine = self.planes if level == 0 else self.gaussians[level - 1]
@@ -210,6 +221,13 @@ def _convert_band(source: npt.NDArray[Any], planes: FloatImage, scaling: Scaling
         for c in range(len(planes)):
             gray = source[rows, :, c]
             np.copyto(planes[c, rows], gray if scaling.is_identity else scaling.to_kernel(gray), casting="unsafe")
+
+
+@kernel
+def _sum_band(planes, deciding, sums, first, last):  # type: ignore[no-untyped-def]
+    for y in range(first, last):
+        for c in deciding:
+            sums[y] += planes[c, y].sum()
 
 
 @row_function

@@ -125,7 +125,7 @@ def run_bands(function: Callable[..., Any], rows: int, width: int, *arguments: A
 def run_together(*jobs: Callable[[], None]) -> None:
     """Call all of the jobs, at the same time where there are threads enough, which the bands of all share."""
     threads = _threads_here()
-    share = max(threads // len(jobs), 1)
+    share = -(-threads // len(jobs))
     _share_out(lambda job: _limited(share, job), jobs, min(threads, len(jobs)))
 
 

@@ -24,7 +24,7 @@ from .accumulator import FusionSetting
 from .analysis import SliceAnalysis
 from .follow import FollowingMean
 from .glow import GlowingLight
-from .kernels import kernel, run_bands, strips
+from .kernels import kernel, run_bands, run_together, strips
 from .pyramid import FloatImage, add_expanded, blur5, expand, expand_row, reduce, size_of
 from .strength import strength as slice_strength
 from .sweep import LEAST_SLICES, SliceMean
@@ -75,21 +75,42 @@ class LaplacianFusion:
 
     def add(self, k: int, image: npt.NDArray[Any], analysis: SliceAnalysis) -> None:
         """Take in slice k, a contiguous array of shape (y, x, c), colour channels only."""
-        preference = self._preference(k)
-        strength = np.empty((0, 0), np.float32)
-        for level in range(analysis.levels):
-            strength = _FLOOR + np.float32(preference) * slice_strength(analysis, level)
-            # Level 0's strength has the size of level 1; its pixels' validity is applied at full size.
-            if analysis.valid is not None and level > 0:
-                strength *= np.maximum(analysis.valid[level], _LEAST_VALID)
-            self._mix(level, strength, analysis)
-        base = strength if analysis.levels == 1 else reduce(strength)
-        self._mix(analysis.levels, base, analysis)
+        run_together(*self.parts_of_adding(k, image, analysis))
+
+    def parts_of_adding(
+        self, k: int, image: npt.NDArray[Any], analysis: SliceAnalysis
+    ) -> tuple[Callable[[], None], Callable[[], None]]:
+        """Return what `add` does as two jobs of like length that may be done at the same time."""
+        return lambda: self._add_finest(k, image, analysis), lambda: self._add_coarser(k, analysis)
+
+    def _add_finest(self, k: int, image: npt.NDArray[Any], analysis: SliceAnalysis) -> None:
+        """Take in what is at full size, and of whole slices."""
         self._range.add(image, analysis.valid is not None)
+        if self.setting.surely_transparent:
+            return
+        self._mix(0, self._strength(k, 0, analysis), analysis)
         if self._whole is not None:
             self._whole.add(image, analysis)
         if self._slice_mean is not None:
             self._slice_mean.add(analysis)
+
+    def _add_coarser(self, k: int, analysis: SliceAnalysis) -> None:
+        """Take in the levels above the finest."""
+        if self.setting.surely_transparent:
+            return
+        for level in range(1, analysis.levels):
+            strength = self._strength(k, level, analysis)
+            self._mix(level, strength, analysis)
+        # The base is decided by the last level; that of level 0 has half its size already.
+        base = self._strength(k, 0, analysis) if analysis.levels == 1 else reduce(strength)
+        self._mix(analysis.levels, base, analysis)
+
+    def _strength(self, k: int, level: int, analysis: SliceAnalysis) -> FloatImage:
+        strength = _FLOOR + np.float32(self._preference(k)) * slice_strength(analysis, level)
+        # Level 0's strength has the size of level 1; its pixels' validity is applied at full size.
+        if analysis.valid is not None and level > 0:
+            strength *= np.maximum(analysis.valid[level], _LEAST_VALID)
+        return strength
 
     def follow(self, k: int, analysis: SliceAnalysis) -> None:
         """Take in slice k for transparent specimens, once `FusionSetting.phase` knows it.

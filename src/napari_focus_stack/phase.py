@@ -33,7 +33,7 @@ import numpy.typing as npt
 from .analysis import SliceAnalysis
 from .change import BandChange, detail_row, smoothed
 from .height import HeightMaps, PeakTracker, doubled
-from .kernels import kernel, run_bands, strips
+from .kernels import kernel, row_function, run_bands, strips
 from .pyramid import FloatImage, expand, level_shapes, reduce, size_of
 
 # The band whose statistics are taken: level 0 is too noisy, coarser ones have long periods along z.
@@ -102,6 +102,8 @@ class PhaseTracker:
         "auto", or "transparent" where the user says so.
     gray_range : tuple of float
         Darkest and brightest intensity of the stack, scaled.
+    only_share : bool
+        Nothing but `share` is asked for; then `SliceAnalysis.glance` is enough.
 
     Attributes
     ----------
@@ -111,9 +113,12 @@ class PhaseTracker:
         Set it where a slice has nothing to say: what changes along z is then not known, and `share` is 0.
     """
 
-    def __init__(self, analysis: SliceAnalysis, light: str, gray_range: tuple[float, float]) -> None:
+    def __init__(
+        self, analysis: SliceAnalysis, light: str, gray_range: tuple[float, float], *, only_share: bool = False
+    ) -> None:
         self._shapes = analysis.shapes
         self._light = light
+        self._only_share = only_share
         self._gray_range = gray_range
         self._mean_intensity = 0.0
         self._band, self._fine = BandChange(analysis, _LEVEL), BandChange(analysis, 0)
@@ -144,6 +149,8 @@ class PhaseTracker:
         self._variance += (variance - self._variance) / self._count
         self._mean_intensity += (analysis.mean_intensity - self._mean_intensity) / self._count
         self._add_statistics(analysis, variance)
+        if self._only_share:
+            return
         middle, change = self._band.add(analysis)
         fine_middle, fine_change = self._fine.add(analysis)
         fine_variance = analysis.detail_variance(0)
@@ -184,6 +191,7 @@ class PhaseTracker:
             self._count,
             reach,
             self._band.detail,
+            self._only_share,
             self._change,
             *extremes,
             *regions,
@@ -348,6 +356,18 @@ def _broad(image: FloatImage) -> FloatImage:
     return expand(expand(_wide(reduce(half)), size_of(half)), size_of(image))
 
 
+@row_function
+def _pool(row, means, valid, add):  # type: ignore[no-untyped-def]
+    """Write the mean of every four elements of `row`, or add it; 0 where it is not valid."""
+    for i in range(row.shape[0] // _SKIP):
+        at = _SKIP * i
+        mean = np.float32(0.25) * (row[at] + row[at + 1] + row[at + 2] + row[at + 3])
+        means[i] = (means[i] if add else np.float32(0)) + (mean if valid else np.float32(0))
+    for i in range(row.shape[0] // _SKIP, means.shape[0]):
+        mean = row[_SKIP * i :].sum() / np.float32(row.shape[0] - _SKIP * i)
+        means[i] = (means[i] if add else np.float32(0)) + (mean if valid else np.float32(0))
+
+
 @kernel
 def _statistics_band(  # type: ignore[no-untyped-def]
     fine,
@@ -356,6 +376,7 @@ def _statistics_band(  # type: ignore[no-untyped-def]
     count,
     reach,
     detail,
+    keep,
     change,
     brightest,
     darkest,
@@ -369,7 +390,7 @@ def _statistics_band(  # type: ignore[no-untyped-def]
 ):
     """Update what is known of every fourth row: its extremes, and of four columns each the means of regions.
 
-    Put the sums of squares of the mean and the change along z.
+    Put the sums of squares of the mean and the change along z. `keep` the new detail for the next slice.
     """
     w = fine.shape[2]
     line = np.empty(coarse.shape[2], np.float32)
@@ -400,12 +421,12 @@ def _statistics_band(  # type: ignore[no-untyped-def]
             most = max(bright, dark)
             over[x] = bright * dark
             whole[x] = most * most
-        for i in range(changes.shape[1]):
-            left, right = _SKIP * i, min(_SKIP * (i + 1), w)
-            share = np.float32(1) / np.float32(right - left)
-            changes[j, i] += steps[left:right].sum() * share if count > 1 else np.float32(0)
-            bends[j, i] += bent[left:right].sum() * share if count > 2 else np.float32(0)
-            turned[j, i] = over[left:right].sum() * share
-            contrast[j, i] = whole[left:right].sum() * share
+        if keep:
+            for x in range(w):
+                old[x] = new[x]
+        _pool(steps, changes[j], count > 1, True)
+        _pool(bent, bends[j], count > 2, True)
+        _pool(over, turned[j], True, False)
+        _pool(whole, contrast[j], True, False)
         sums[0, j] = s if count > 1 else np.float32(0)
         sums[1, j] = d if count > 1 else np.float32(0)

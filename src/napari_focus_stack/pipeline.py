@@ -95,7 +95,7 @@ def run_to_end(
     try:
         while True:
             step = next(steps)
-            if progress is not None:
+            if progress is not None and step.done:
                 progress(step.done, step.total)
     except StopIteration as finished:
         result: FocusStackResult = finished.value
@@ -139,6 +139,10 @@ def focus_stack_steps(
     shape = (len(slices), *slices.kind.shape)
     stacker = FocusStacker(shape, options, noise, rgb=rgb)
     total = len(slices) * stacker.visits
+    if slices.at_hand and stacker.looks_first:
+        for k in range(len(slices)):
+            stacker.look(slices[k])
+            yield Progress(0, total)
     for k, image in _read_ahead(slices):
         stacker.add(image)
         # Not to be held while the next one is read, nor while the result is made.

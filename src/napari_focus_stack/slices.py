@@ -126,6 +126,20 @@ class Slices:
             raise IndexError(k)
         return np.asarray(self._stack[k])
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether all slices lie in memory, so that looking at them twice costs no reading."""
+        stack = self._stack
+        if type(stack) is not np.ndarray or not stack.flags.c_contiguous or not stack.dtype.isnative:
+            return False
+        # What a memmap was cut from is one as well.
+        base: Any = stack
+        while isinstance(base, np.ndarray):
+            if isinstance(base, np.memmap):
+                return False
+            base = base.base
+        return True
+
     def some(self, count: int) -> list[npt.NDArray[Any]]:
         """Return up to `count` slices, evenly spaced from the first to the last."""
         picked = np.unique(np.linspace(0, self._count - 1, min(count, self._count)).round().astype(int))

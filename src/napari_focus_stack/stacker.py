@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -166,6 +167,23 @@ class FocusStacker:
             self._run = self._started()
             self._pending = []
 
+    @property
+    def looks_first(self) -> bool:
+        """Whether a first look at every slice saves work, where it costs no reading."""
+        return self._noise is not None and self.options.light == AUTO and len(self._shape) > 2
+
+    def look(self, image: npt.ArrayLike) -> None:
+        """Take a first look at the next slice, in order along z: at all of them before the first `add`, or at none.
+
+        What the light is need not be kept open then: a third of the work is not done. The result is the
+        same, and may be asked for when all slices were added. Needs a noise model.
+        """
+        array = np.asarray(image)
+        if self._run is None and self._noise is not None:
+            self._run = _Run(*self._kind(array), self.options, self._noise)
+        if self._run is not None:
+            self._run.look(array)
+
     def revisit(self, k: int, image: npt.ArrayLike) -> None:
         """Show slice k again, for methods of two `visits`; after the last `add`, in any order."""
         self._begun().revisit(k, np.asarray(image))
@@ -224,20 +242,37 @@ class _Run:
             magnitude=slices <= MOST_SLICES,
         )
         self.tracker = PeakTracker((height, width), self.analysis.shapes[1])
+        self.per_slice: list[float] = []
+        self.with_holes = 0
+        self._slices = slices
+        self._maps: HeightMaps | None = None
+        self._told: Told | None = None
+        self._mended: npt.NDArray[np.bool_] | None = None
+        self._revisited: set[int] = set()
+        light = options.light
         # Two slices do not tell blur from phase, nor does a pyramid without a second level.
-        opaque = options.light in ("opaque", "glowing") or slices == 2 or self.analysis.levels < LEAST_LEVELS
-        gray_range = self.analysis.scaling.gray_range(self.noise)
-        self.phase = None if opaque else PhaseTracker(self.analysis, options.light, gray_range)
+        if slices == 2 or self.analysis.levels < LEAST_LEVELS:
+            light = light if light == "glowing" else "opaque"
+        self._first_look = self._phase(light, only_share=True) if light == AUTO else None
+        self._looked = 0
+        self._begin(light)
+
+    def _begin(self, light: str, *, sure: bool = False) -> None:
+        """Make ready for the first slice; `sure` where the light is known to be right for all of the stack."""
+        options, slices, (height, width) = self.options, self._slices, self.kind.shape[:2]
+        self.phase = None if light in ("opaque", "glowing") else self._phase(light)
+        self.surely_transparent = sure and light == "transparent"
         self.method = FUSION_METHODS[options.method].accumulator(
             FusionSetting(
                 slices=slices,
-                channels=kind.channels,
-                dtype=kind.dtype,
+                channels=self.kind.channels,
+                dtype=self.kind.dtype,
                 noise=self.noise,
                 analysis=self.analysis,
                 phase=self.phase,
                 glowing=self.tracker if options.light in (AUTO, "glowing") else None,
                 surely_glowing=options.light == "glowing",
+                surely_transparent=self.surely_transparent,
                 z_preference=options.z_preference,
                 denoise=options.denoise,
             )
@@ -246,14 +281,41 @@ class _Run:
         far = slices == 0 or slices > MOST_SLICES
         rims = options.mend_rims and far and options.method == "laplacian" and options.light != "glowing"
         self.hills = (
-            FocusHills((height, width), self.analysis.shapes[1], slices, kind.channels, kind.dtype) if rims else None
+            FocusHills((height, width), self.analysis.shapes[1], slices, self.kind.channels, self.kind.dtype)
+            if rims
+            else None
         )
-        self.per_slice: list[float] = []
-        self.with_holes = 0
-        self._maps: HeightMaps | None = None
-        self._told: Told | None = None
-        self._mended: npt.NDArray[np.bool_] | None = None
-        self._revisited: set[int] = set()
+
+    def _phase(self, light: str, *, only_share: bool = False) -> PhaseTracker:
+        gray_range = self.analysis.scaling.gray_range(self.noise)
+        return PhaseTracker(self.analysis, light, gray_range, only_share=only_share)
+
+    def look(self, image: npt.NDArray[Any]) -> None:
+        if self._first_look is None or self.count:
+            return
+        self.analysis.glance(self._colour(image))
+        self._first_look.interrupted |= self._blank()
+        self._first_look.add(self.analysis)
+        self._looked += 1
+
+    def _use_first_look(self) -> None:
+        """Leave out what is of no use in the light that the first look has found."""
+        look, self._first_look = self._first_look, None
+        if look is None or self._looked != self._slices:
+            return
+        share = look.share()
+        if share.max() == 0:
+            self._begin("opaque", sure=True)
+        elif share.min() == 1:
+            self._begin("transparent", sure=True)
+
+    def _colour(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return a slice without alpha, checked."""
+        return np.ascontiguousarray(self.kind.checked(image)[..., : self.kind.channels])
+
+    def _blank(self) -> bool:
+        """Return whether no pixel of the slice that was loaded last is finite."""
+        return self.analysis.valid is not None and not self.analysis.valid[0].any()
 
     @property
     def count(self) -> int:
@@ -262,36 +324,43 @@ class _Run:
     def add(self, image: npt.NDArray[Any]) -> None:
         if self._maps is not None:
             raise InputError("a slice cannot be added after slices were shown again; start a new stack.")
-        colour = np.ascontiguousarray(self.kind.checked(image)[..., : self.kind.channels])
+        self._use_first_look()
+        colour = self._colour(image)
         self.analysis.load(colour)
         self.with_holes += self.analysis.valid is not None
-        blank = self.analysis.valid is not None and not self.analysis.valid[0].any()
         if self.phase is not None:
-            self.phase.interrupted |= blank
-        # What follows phase takes as long as all the rest.
-        run_together(lambda: self._add_change(colour), lambda: self._add_detail(colour))
+            self.phase.interrupted |= self._blank()
+        run_together(*self._jobs(colour))
         self.per_slice.append(self._measured(colour))
 
-    def _add_change(self, colour: npt.NDArray[Any]) -> None:
-        """Count in how the slice differs from the one before."""
-        if self.phase is not None:
-            self.phase.add(self.analysis)
-            if isinstance(self.method, LaplacianFusion):
-                self.method.follow(self.count, self.analysis)
+    def _jobs(self, colour: npt.NDArray[Any]) -> Iterator[Callable[[], None]]:
+        """Yield all that is to be done with the slice that was analysed last, the longest job first."""
+        k, method, analysis = self.count, self.method, self.analysis
+        pyramid = method if isinstance(method, LaplacianFusion) else None
+        phase = self.phase
+        if phase is not None:
 
-    def _add_detail(self, colour: npt.NDArray[Any]) -> None:
-        """Count in what the slice shows by itself."""
-        self.method.add(self.count, colour, self.analysis)
+            def follow() -> None:
+                phase.add(analysis)
+                if pyramid is not None:
+                    pyramid.follow(k, analysis)
+
+            yield follow
+        if pyramid is not None:
+            yield from pyramid.parts_of_adding(k, colour, analysis)
+        else:
+            yield lambda: method.add(k, colour, analysis)
+        if not self.surely_transparent:
+            yield lambda: self.tracker.add(analysis)
         if self.hills is not None:
-            self.hills.add(colour, self.analysis)
-        self.tracker.add(self.analysis)
+            yield partial(self.hills.add, colour, analysis)
 
     def revisit(self, k: int, image: npt.NDArray[Any]) -> None:
         method = self._second_visit()
         if self._maps is None:
             self._maps = self._height_maps()
             method.decide(self._maps)
-        method.revisit(k, np.ascontiguousarray(self.kind.checked(image)[..., : self.kind.channels]))
+        method.revisit(k, self._colour(image))
         self._revisited.add(k)
 
     def result(self) -> FocusStackResult:
@@ -299,6 +368,10 @@ class _Run:
             raise InputError(
                 f"method {self.options.method!r} needs every slice a second time: call revisit(k, slice) for all "
                 f"{self.count}, got {len(self._revisited)}; or use focus_stack."
+            )
+        if self.surely_transparent and self.count < self._slices:
+            raise InputError(
+                f"a first look was taken at {self._slices} slices; add all of them before the result, got {self.count}."
             )
         transparent = self._transparent()
         fused = self.method.image()
@@ -374,7 +447,7 @@ class _Run:
 
     def _measured(self, colour: npt.NDArray[Any]) -> float:
         """Return the chosen measure of the image that was loaded last."""
-        if self.analysis.valid is not None and not self.analysis.valid[0].any():
+        if self._blank():
             return 0.0
         if self.options.sharpness_measure != "focus":
             return sharpness(colour, self.options.sharpness_measure, rgb=False, noise=self.noise)
