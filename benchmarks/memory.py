@@ -23,6 +23,7 @@ CASES = [
     ("uint8 gray", np.uint8, 0, 10),
     ("float32 gray", np.float32, 0, 10),
     ("uint8 RGB", np.uint8, 3, 10),
+    ("uint16 gray", np.uint16, 0, 3),
 ]
 
 

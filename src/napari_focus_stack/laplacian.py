@@ -106,7 +106,9 @@ class LaplacianFusion:
         self._mix(analysis.levels, base, analysis)
 
     def _strength(self, k: int, level: int, analysis: SliceAnalysis) -> FloatImage:
-        strength = _FLOOR + np.float32(self._preference(k)) * slice_strength(analysis, level)
+        strength = slice_strength(analysis, level)
+        strength *= np.float32(self._preference(k))
+        strength += _FLOOR
         # Level 0's strength has the size of level 1; its pixels' validity is applied at full size.
         if analysis.valid is not None and level > 0:
             strength *= np.maximum(analysis.valid[level], _LEAST_VALID)

@@ -199,11 +199,13 @@ def memory_needed(shape: Sequence[int], dtype: npt.DTypeLike, options: FocusStac
     kind = SliceKind(tuple(shape)[1:], dtype)
     pixels = kind.shape[0] * kind.shape[1]
     denoise = bool(options and options.denoise > 0)
-    # As benchmarks/memory.py measures it, two slices being read: 61 bytes a pixel for 16-bit gray,
-    # 97 for 8-bit RGB; pixels beside rims are kept twice more.
+    # As benchmarks/memory.py measures it, two slices being read: 59 bytes a pixel for 16-bit gray,
+    # 94 for 8-bit RGB; pixels beside rims are kept twice more.
     rims = bool(options and options.mend_rims)
-    per_channel = 15.5 + (5 + 2 * rims) * kind.dtype.itemsize
-    shared = 35.3 + 5.4 * denoise + 5 * rims
+    # Two means and the slice before; whole numbers are kept in 16 bits.
+    following = kind.dtype.itemsize + 4 if kind.dtype.kind != "f" and kind.dtype.itemsize <= 2 else 12
+    per_channel = 11.5 + (3.2 + 2 * rims) * kind.dtype.itemsize + following
+    shared = 35.4 + 5.4 * denoise + 5 * rims
     # Whole pixels of three slices are kept while all else is, too.
     few = 12 if shape[0] == 3 else 0
     return int(pixels * (per_channel * kind.channels + shared + few))

@@ -96,8 +96,8 @@ class FocusStacker:
 
     Notes
     -----
-    Memory is at most 61 bytes for every pixel of one 16-bit gray slice, results
-    included, whatever the number of slices (73 for three alone); `pipeline.memory_needed` tells it for
+    Memory is at most 60 bytes for every pixel of one 16-bit gray slice, results
+    included, whatever the number of slices (71 for three alone); `pipeline.memory_needed` tells it for
     other kinds. The order of the slices matters for the height; for the image only of transparent and of
     fluorescent specimens, and where `mend_rims` is asked for.
 
@@ -253,7 +253,8 @@ class _Run:
         # Two slices do not tell blur from phase, nor does a pyramid without a second level.
         if slices == 2 or self.analysis.levels < LEAST_LEVELS:
             light = light if light == "glowing" else "opaque"
-        self._first_look = self._phase(light, only_share=True) if light == AUTO else None
+        self._open = light == AUTO
+        self._first_look: PhaseTracker | None = None
         self._looked = 0
         self._begin(light)
 
@@ -291,8 +292,10 @@ class _Run:
         return PhaseTracker(self.analysis, light, gray_range, only_share=only_share)
 
     def look(self, image: npt.NDArray[Any]) -> None:
-        if self._first_look is None or self.count:
+        if not self._open or self.count:
             return
+        if self._first_look is None:
+            self._first_look = self._phase(AUTO, only_share=True)
         self.analysis.glance(self._colour(image))
         self._first_look.interrupted |= self._blank()
         self._first_look.add(self.analysis)
