@@ -126,8 +126,11 @@ class SliceAnalysis:
         for level in range(1, self.levels):
             self._level_energy(level)
 
-    def glance(self, image: npt.NDArray[Any]) -> None:
-        """Fill no more than `planes`, the first two of `gaussians`, `mean_intensity` and `valid` from a slice."""
+    def glance(self, image: npt.NDArray[Any], *, energy: bool = False) -> None:
+        """Fill no more than `planes`, the first two of `gaussians`, `mean_intensity` and `valid` from a slice.
+
+        With `energy`, that of level 1 is measured, too. Needs two levels.
+        """
         self.make_room()
         self._fill_planes(image)
         for c in range(len(self.planes)):
@@ -136,6 +139,8 @@ class SliceAnalysis:
         sums = np.zeros(self.shapes[0][0])
         run_bands(_sum_band, *self.shapes[0], self.planes, self.deciding, sums)
         self.mean_intensity = self._mean(sums, 0)
+        if energy:
+            self._level_energy(1)
 
     def detail(self, level: int) -> FloatImage:
         """Return one level of the Laplacian pyramid of the slice, shape (c, y_l, x_l)."""

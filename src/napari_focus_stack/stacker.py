@@ -329,12 +329,19 @@ class _Run:
             raise InputError("a slice cannot be added after slices were shown again; start a new stack.")
         self._use_first_look()
         colour = self._colour(image)
-        self.analysis.load(colour)
+        self._analyse(colour, briefly=self.surely_transparent)
         self.with_holes += self.analysis.valid is not None
         if self.phase is not None:
             self.phase.interrupted |= self._blank()
         run_together(*self._jobs(colour))
         self.per_slice.append(self._measured(colour))
+
+    def _analyse(self, colour: npt.NDArray[Any], *, briefly: bool) -> None:
+        """Analyse a slice; briefly where its sharpness and its change along z are all that is asked for."""
+        if briefly and self.analysis.levels >= LEAST_LEVELS:
+            self.analysis.glance(colour, energy=True)
+        else:
+            self.analysis.load(colour)
 
     def _jobs(self, colour: npt.NDArray[Any]) -> Iterator[Callable[[], None]]:
         """Yield all that is to be done with the slice that was analysed last, the longest job first."""
@@ -381,7 +388,7 @@ class _Run:
         self._mend_rims(fused)
         # The buffers that the method may have rebuilt the image in are free again, and those of the
         # analysis make room for the maps.
-        self.analysis.load(fused)
+        self._analyse(fused, briefly=True)
         measured = self._measured(fused)
         self.analysis.release()
         maps = self._maps or self._height_maps()
