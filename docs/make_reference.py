@@ -1,0 +1,81 @@
+"""Write the reference page of options, methods and measures from the registries.
+
+    python docs/make_reference.py
+
+`tests/test_docs.py` holds that the page is the one that this writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from napari_focus_stack.fusion import FUSION_METHODS
+from napari_focus_stack.options import OPTION_SPECS, OptionSpec
+from napari_focus_stack.sharpness import SHARPNESS_MEASURES
+
+PAGE = Path(__file__).parent / "reference.md"
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def values(spec: OptionSpec) -> str:
+    """Return what may be entered, in words."""
+    if spec.kind == "choice":
+        return ", ".join(f"`{value}`" for value in spec.choices)
+    if spec.kind == "switch":
+        return "`true`, `false`"
+    if spec.kind == "noise":
+        return "`auto`, or gain and offset"
+    number = f"{spec.low:g} to {spec.high:g}" if spec.high is not None else f"from {spec.low:g}"
+    word = "`all` or " if spec.kind == "channel" else "`auto` or " if spec.auto else ""
+    return f"{word}{number}{' ' + spec.unit if spec.unit else ''}"
+
+
+def default(spec: OptionSpec) -> str:
+    value = str(spec.default).lower() if isinstance(spec.default, bool) else spec.default
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def page() -> str:
+    options = table(
+        ("option", "in the panel", "values", "default", "what it does"),
+        ((f"`{s.name}`", s.label, values(s), default(s), s.help) for s in OPTION_SPECS.values()),
+    )
+    methods = table(
+        ("`method`", "name", "what it does", "visits to a slice", "makes no use of"),
+        (
+            (f"`{name}`", m.title, m.help, str(m.visits), ", ".join(f"`{option}`" for option in m.ignores) or "–")
+            for name, m in FUSION_METHODS.items()
+        ),
+    )
+    measures = table(
+        ("`sharpness_measure`", "name", "what it tells"),
+        ((f"`{name}`", m.title, m.help) for name, m in SHARPNESS_MEASURES.items()),
+    )
+    return f"""# Options, methods and measures
+
+This page is written from the program's own registries by `docs/make_reference.py`.
+
+## Options
+
+In Python an option is an argument of `focus_stack`; on the command line it is a flag of the same name with
+dashes (`--height-smoothing-px 4`, `--fill-height` or `--no-fill-height`); in the panel it has the label below.
+
+{options}
+
+## Fusion methods
+
+{methods}
+
+## Sharpness measures
+
+{measures}
+"""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
