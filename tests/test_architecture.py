@@ -29,6 +29,7 @@ ORDER = [
     "disc_blur",
     "occlusion",
     "change",
+    "drift",
     "phase",
     "accumulator",
     "follow",

@@ -143,3 +143,11 @@ def test_small_pictures_have_regions_too(shape):
     rng = np.random.default_rng(0)
     stack = np.stack([30000 + 3000 * np.tanh(k - 3) * rng.standard_normal(shape) for k in range(6)])
     assert np.isfinite(focus_stack(stack.astype(np.uint16)).image).all()
+
+
+def test_slices_far_apart_still_show_a_transparent_specimen():
+    scene = make_scene("cells-strong-narrow", (256, 256), 20, "low", 3)
+    stack = np.asarray(scene.stack)[::4]
+    fused, opaque = focus_stack(stack), focus_stack(stack, light="opaque")
+    assert fused.transparent == 1
+    assert decibels(fused.image, scene.truth) > decibels(opaque.image, scene.truth) + 5

@@ -117,25 +117,19 @@ class SliceAnalysis:
         """Analyse a slice, shape (y, x) or (y, x, c), of which the first channels are taken."""
         self.make_room()
         self._fill_planes(image)
-        for c in range(len(self.planes)):
-            fine = self.planes[c]
-            for gaussian in self.gaussians:
-                reduce(fine, gaussian[c])
-                fine = gaussian[c]
+        self._fill_gaussians()
         self._fine_energy()
         for level in range(1, self.levels):
             self._level_energy(level)
 
     def glance(self, image: npt.NDArray[Any], *, energy: bool = False) -> None:
-        """Fill no more than `planes`, the first two of `gaussians`, `mean_intensity` and `valid` from a slice.
+        """Fill no more than `planes`, `gaussians`, `mean_intensity` and `valid` from a slice.
 
         With `energy`, that of level 1 is measured, too. Needs two levels.
         """
         self.make_room()
         self._fill_planes(image)
-        for c in range(len(self.planes)):
-            reduce(self.planes[c], self.gaussians[0][c])
-            reduce(self.gaussians[0][c], self.gaussians[1][c])
+        self._fill_gaussians()
         sums = np.zeros(self.shapes[0][0])
         run_bands(_sum_band, *self.shapes[0], self.planes, self.deciding, sums)
         self.mean_intensity = self._mean(sums, 0)
@@ -176,6 +170,13 @@ class SliceAnalysis:
         self.valid = [share]
         for _ in range(self.levels):
             self.valid.append(reduce(self.valid[-1]))
+
+    def _fill_gaussians(self) -> None:
+        for c in range(len(self.planes)):
+            fine = self.planes[c]
+            for gaussian in self.gaussians:
+                reduce(fine, gaussian[c])
+                fine = gaussian[c]
 
     def _fine_energy(self) -> None:
         raw, magnitude = self.fine_energy, self.fine_magnitude
