@@ -106,6 +106,19 @@ def _change_band(fine, coarse, deciding, detail, change, first, last):  # type: 
             old[x] = new[x]
 
 
+@row_function
+def _pool(row, means):  # type: ignore[no-untyped-def]
+    """Write the means of four elements around every fourth; fewer at the ends."""
+    w = row.shape[0]
+    whole = (w - 2) // 4
+    for i in range(1, whole + 1):
+        at = 4 * i - 2
+        means[i] = np.float32(0.25) * (row[at] + row[at + 1] + row[at + 2] + row[at + 3])
+    means[0] = row[:2].mean()
+    for i in range(max(whole + 1, 1), means.shape[0]):
+        means[i] = row[4 * i - 2 :].mean()
+
+
 @kernel
 def _fine_change_band(fine, coarse, deciding, detail, square, change, first, last):  # type: ignore[no-untyped-def]
     """Write the mean squares of detail and of its change in every fourth row, four columns pooled; keep these rows."""
@@ -116,15 +129,10 @@ def _fine_change_band(fine, coarse, deciding, detail, square, change, first, las
     for j in range(first, last):
         detail_row(fine, coarse, deciding, 4 * j, line, row, new)
         old = detail[j]
-        for i in range(square.shape[1]):
-            left, right = max(4 * i - 2, 0), min(4 * i + 2, w)
-            s = np.float32(0)
-            d = np.float32(0)
-            for x in range(left, right):
-                step = new[x] - old[x]
-                s += new[x] * new[x]
-                d += step * step
-            square[j, i] = s / np.float32(right - left)
-            change[j, i] = d / np.float32(right - left)
         for x in range(w):
+            step = new[x] - old[x]
+            row[x] = step * step
             old[x] = new[x]
+            new[x] *= new[x]
+        _pool(new, square[j])
+        _pool(row, change[j])
