@@ -66,7 +66,9 @@ def show_demo(stack: StackSource, result: FocusStackResult) -> str:
     flat: dict[str, Any] = {"scale": scale[1:], "units": (unit,) * 2}
     viewer = napari.Viewer()
     viewer.add_image(np.stack(list(stack)), name="z-stack", rgb=stack.rgb, scale=scale, units=(unit,) * 3)
-    viewer.add_image(result.height, name="height", colormap="viridis", visible=False, **flat)
+    # Without a z step heights stay in slices.
+    height, heights_in = (result.height * scale[0], unit) if size.z_um else (result.height, "slices")
+    viewer.add_image(height, name=f"height ({heights_in})", colormap="viridis", visible=False, **flat)
     viewer.add_image(result.image, name="fused", rgb=stack.rgb, **flat)
     viewer.window.add_plugin_dock_widget(PLUGIN)
     napari.run()
