@@ -12,6 +12,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+import napari_focus_stack
 from napari_focus_stack import cli
 from napari_focus_stack.synthetic import make_scene
 
@@ -82,3 +83,8 @@ def test_links_to_files_resolve(page):
 def test_every_page_is_in_the_navigation():
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert [p.name for p in (ROOT / "docs").glob("*.md") if f": {p.name}" not in navigation] == []
+
+
+@pytest.mark.parametrize("name", napari_focus_stack.__all__)
+def test_every_public_name_shows_an_example(name):
+    assert ">>>" in getattr(napari_focus_stack, name).__doc__

@@ -31,6 +31,12 @@ class NoiseModel:
         ``variance = gain * intensity + offset``, in gray levels.
     low, high : tuple of float, one for every channel
         0.1 and 99.9 percentiles of the intensities, in gray levels.
+
+    Examples
+    --------
+    >>> camera = NoiseModel(gain=(0.5,), offset=(9.0,), low=(0.0,), high=(255.0,))
+    >>> camera.variance(100), round(camera.relative, 3)
+    (59.0, 0.033)
     """
 
     gain: tuple[float, ...]

@@ -149,6 +149,13 @@ class SurfaceReport:
         After the form, and the filters if any, were taken out.
     s_filter_px, l_filter_px : tuple of float or None
         Cutoffs along y and x of the filters that were applied to `levelled`.
+
+    Examples
+    --------
+    >>> y, x = np.mgrid[:50, :50]
+    >>> report = measure_surface(0.1 * x, z_step=2.0, unit="µm", pixel_size=(0.2, 0.2))
+    >>> isinstance(report, SurfaceReport), round(report.tilt_deg), round(report.tilt_direction_deg) % 360
+    (True, 45, 0)
     """
 
     unit: str
@@ -189,6 +196,12 @@ def trusted_pixels(
     ------
     InputError
         If the shapes differ or `trust` is out of its limits.
+
+    Examples
+    --------
+    >>> height, confidence = np.array([[1, np.nan, 2]]), np.array([[0.9, 0.9, 0.2]])
+    >>> trusted_pixels(height, confidence).tolist()
+    [[True, False, False]]
     """
     if not 0 <= trust <= 1:
         raise InputError(f"trust must be a confidence from 0 to 1, got {trust:g}.")
@@ -273,6 +286,13 @@ def level_height(height: FloatImage, trusted: Mask, form: str = "plane") -> Floa
     ------
     InputError
         If the form is unknown.
+
+    Examples
+    --------
+    >>> y, x = np.mgrid[:50, :50]
+    >>> tilted = (3 + 0.1 * y - 0.2 * x).astype(np.float32)
+    >>> bool(np.abs(level_height(tilted, trusted_pixels(tilted))).max() < 1e-4)
+    True
     """
     if not _known_form(form).powers:
         return np.array(height, np.float32)
