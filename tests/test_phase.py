@@ -127,17 +127,6 @@ def test_a_transparent_region_beside_an_opaque_one_is_told_from_it(mixed):
     assert np.mean(nearest <= 0.75) > 0.95
 
 
-def test_heights_left_open_stay_open_in_both_regions(mixed):
-    stack = mixed[0].copy()
-    rng = np.random.default_rng(0)
-    for flat in (np.s_[:, 64:128, 40:104], np.s_[:, 64:128, 280:344]):
-        stack[flat] = 40000 + rng.normal(0, 30, stack[flat].shape)
-    opened = np.isnan(focus_stack(stack, fill_height=False).height)
-    assert opened[88:104, 64:80].mean() > 0.8
-    assert opened[88:104, 304:320].mean() > 0.3
-    assert opened.mean() < 0.2
-
-
 @pytest.mark.parametrize("shape", [(16, 16), (9, 70), (33, 47)])
 def test_small_pictures_have_regions_too(shape):
     rng = np.random.default_rng(0)
@@ -151,3 +140,11 @@ def test_slices_far_apart_still_show_a_transparent_specimen():
     fused, opaque = focus_stack(stack), focus_stack(stack, light="opaque")
     assert fused.transparent == 1
     assert decibels(fused.image, scene.truth) > decibels(opaque.image, scene.truth) + 5
+
+
+def test_heights_of_a_transparent_specimen_show_through_strong_noise():
+    scene = make_scene("cells", (384, 384), 20, "high", 5)
+    height = focus_stack(np.asarray(scene.stack)).height
+    error = np.abs(height - scene.height)[16:-16, 16:-16][scene.textured[16:-16, 16:-16]]
+    # 1.26 where both levels count alike everywhere.
+    assert error.mean() < 0.75

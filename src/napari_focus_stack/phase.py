@@ -61,6 +61,9 @@ _PERIOD_FACTOR = 2.0
 # 1 / w^2 of level 0 over that of level 1.
 _FINE_PERIOD = 0.4
 
+# From this measure on, noise hides nothing of it.
+_CLEAR = np.float32(3)
+
 # How much clearer the smoothed measure rises above noise than an unsmoothed one.
 _EVIDENCE = 8
 
@@ -171,7 +174,8 @@ class PhaseTracker:
         coarse = _measure(middle, change, period, _USUAL_PERIOD, variance)
         fine = _measure(fine_middle, fine_change, _FINE_PERIOD * period, _FINE_PERIOD * _USUAL_PERIOD, fine_variance)
         self._change_focus[...] = _with_surroundings(np.sqrt(coarse * fine))
-        self._of_change.track(_evidence(self._change_focus))
+        # A height has to rise above the noise more than a mean of slices has to.
+        self._of_change.track(_evidence(_with_surroundings(_for_height(coarse, fine))))
         np.copyto(self._change_there, change, where=self._change_focus > self._largest)
         np.maximum(self._largest, self._change_focus, out=self._largest)
         self._mean_change += (reduce(change) - self._mean_change) * np.float32(1 / (self._count - 1))
@@ -330,6 +334,13 @@ def _measure(middle: FloatImage, change: FloatImage, period: float, usual_period
     noise = 0.5 + 2 * usual_period
     energy = middle * np.float32(1 / (variance * noise)) + change * np.float32(period / (variance * noise))
     return np.maximum(energy + np.float32(2 * (usual_period - period) / noise), _LEAST_MEASURE)
+
+
+def _for_height(coarse: FloatImage, fine: FloatImage) -> FloatImage:
+    """Return the geometric mean of two measures, the coarse one counting up to three times where noise hides both."""
+    root = np.sqrt(coarse * fine)
+    hidden = np.clip((_CLEAR - root) / (_CLEAR - 1), 0, 1)
+    return np.asarray(root * (coarse / fine) ** (np.float32(0.25) * hidden), np.float32)
 
 
 def _evidence(measure: FloatImage) -> FloatImage:
