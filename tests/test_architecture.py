@@ -30,6 +30,7 @@ ORDER = [
     "occlusion",
     "change",
     "drift",
+    "prominence",
     "phase",
     "accumulator",
     "follow",

@@ -148,3 +148,31 @@ def test_heights_of_a_transparent_specimen_show_through_strong_noise():
     error = np.abs(height - scene.height)[16:-16, 16:-16][scene.textured[16:-16, 16:-16]]
     # 1.26 where both levels count alike everywhere.
     assert error.mean() < 0.75
+
+
+def test_heights_left_open_stay_open_in_both_regions(mixed):
+    stack = mixed[0].copy()
+    rng = np.random.default_rng(0)
+    for flat in (np.s_[:, 64:128, 40:104], np.s_[:, 32:160, 264:376]):
+        stack[flat] = 40000 + rng.normal(0, 30, stack[flat].shape)
+    opened = np.isnan(focus_stack(stack, fill_height=False).height)
+    assert opened[88:104, 64:80].mean() > 0.8
+    assert opened[88:104, 312:328].mean() > 0.8
+    assert opened.mean() < 0.25
+
+
+@pytest.mark.parametrize("noise", ["low", "high"])
+def test_the_confidence_of_transparent_specimens_tells_the_truth(noise):
+    within, told = [], []
+    for name in ("cells", "cells-strong-narrow"):
+        scene = make_scene(name, (320, 320), 20, noise, 6)
+        result = focus_stack(np.asarray(scene.stack))
+        inside = np.s_[16:-16, 16:-16]
+        within.append((np.abs(result.height - scene.height) <= 1)[inside].ravel())
+        told.append(result.confidence[inside].ravel())
+    right, confidence = np.concatenate(within), np.concatenate(told)
+    for tenth in range(10):
+        there = (confidence > tenth / 10) & (confidence <= (tenth + 1) / 10)
+        if there.sum() > 1000:
+            assert right[there].mean() > confidence[there].mean() - 0.03
+    assert confidence.mean() > (0.4 if noise == "low" else 0.1)

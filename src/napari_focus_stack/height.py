@@ -78,7 +78,7 @@ class PeakTracker:
         Its half, rounded up: the size everything is held at.
     smooth : bool
         The energy is smooth over many pixels. Then neighbours agree whether they tell the height or
-        not, and only energy is evidence; noise is no reason to hear more than three slices.
+        not, and `maps` needs other evidence; noise is no reason to hear more than three slices.
     """
 
     def __init__(self, shape: tuple[int, int], half_shape: tuple[int, int], *, smooth: bool = False) -> None:
@@ -130,6 +130,7 @@ class PeakTracker:
         told: Told | None = None,
         mended: npt.NDArray[np.bool_] | None = None,
         replaced: Callable[[], Replacement] | None = None,
+        evidence: FloatImage | None = None,
     ) -> HeightMaps:
         """Return the maps of the slices so far, at full size.
 
@@ -147,12 +148,15 @@ class PeakTracker:
             Where its height stands, whatever the options say.
         replaced : callable or None
             Returns other maps at half size, and where these are to be taken. Called late, since they need room.
+        evidence : float32 array or None
+            How far, 0 to 1, pixels at half size tell their height; by default, how far their energy is more
+            than noise. Used up.
         """
         depth = self._depth_of_focus()
         if told is not None and fill and halo_radius_px == 0:
             height, confidence, unknown = told
         else:
-            height, confidence, unknown = self._told(depth, fill, halo_radius_px)
+            height, confidence, unknown = self._told(depth, fill, halo_radius_px, evidence)
         index = self.index
         if told is not None and mended is not None:
             np.copyto(height, told[0], where=mended)
@@ -187,10 +191,14 @@ class PeakTracker:
         height, _, _ = self.told()
         return np.clip(height, 0, max(self.count - 1, 0), out=height)
 
-    def _told(self, depth_of_focus: float, fill: bool, halo_radius_px: float) -> Told:
+    def _told(
+        self, depth_of_focus: float, fill: bool, halo_radius_px: float, evidence: FloatImage | None = None
+    ) -> Told:
         """Return height, filled; confidence; and where a pixel itself does not tell its height."""
         doubtful = self._in_halo(halo_radius_px) if halo_radius_px > 0 else None
-        evidence = self._evidence(doubtful)
+        evidence = self._evidence() if evidence is None else evidence
+        if doubtful is not None:
+            evidence[doubtful] = 0
         if self.smooth:
             return filled(self._peaks(depth_of_focus)[0], evidence, depth_of_focus), evidence, evidence <= 0
         relief = settled(*self._peaks(depth_of_focus), depth_of_focus, self.count, doubtful)
@@ -237,19 +245,12 @@ class PeakTracker:
         )
         return peaks, weight
 
-    def _evidence(self, doubtful: npt.NDArray[np.bool_] | None) -> FloatImage:
+    def _evidence(self) -> FloatImage:
         """Return how far, 0 to 1, the energy of the peak is more than noise."""
         evidence = self._energy()
-        if self.smooth:
-            alone = np.clip((1 - self._mass / np.float32(max(self.count, 1))) / np.float32(0.2), 0, 1)
-            evidence = np.clip((evidence - 2) / 2, 0, 1) * alone
-        else:
-            evidence -= np.float32(_NOISE)
-            evidence /= np.float32(_CLEAR - _NOISE)
-            np.clip(evidence, 0, 1, out=evidence)
-        if doubtful is not None:
-            evidence[doubtful] = 0
-        return evidence
+        evidence -= np.float32(_NOISE)
+        evidence /= np.float32(_CLEAR - _NOISE)
+        return np.clip(evidence, 0, 1, out=evidence)
 
     def _energy(self) -> FloatImage:
         """Return the energy of the peak in units of the noise."""

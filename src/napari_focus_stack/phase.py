@@ -35,6 +35,7 @@ from .change import BandChange, detail_row, smoothed
 from .drift import Drift
 from .height import HeightMaps, PeakTracker, doubled
 from .kernels import kernel, row_function, run_bands, strips
+from .prominence import Prominence
 from .pyramid import FloatImage, expand, level_shapes, reduce, size_of
 
 # The band whose statistics are taken: level 0 is too noisy, coarser ones have long periods along z.
@@ -138,6 +139,7 @@ class PhaseTracker:
         self._change, self._brightest, self._darkest = (np.zeros(rows, np.float32) for _ in range(3))
         quarter = self._shapes[_LEVEL + 1]
         self._of_change, self._of_contrast = (PeakTracker(shape, quarter, smooth=True) for _ in range(2))
+        self._change_tells, self._contrast_tells = (Prominence(quarter) for _ in range(2))
         self._largest, self._change_there = (np.zeros(quarter, np.float32) for _ in range(2))
         # Of regions: mean change, and sums over slices of (dD)^2 and (ddD)^2; the noise of one value each.
         regions = level_shapes(*self._shapes[0], _SHARE_LEVEL)[_SHARE_LEVEL]
@@ -168,6 +170,7 @@ class PhaseTracker:
         contrast = np.sqrt(_in_noise(self._band.square, variance) * _in_noise(self._fine.square, fine_variance))
         self.contrast[...] = _with_surroundings(contrast)
         self._of_contrast.track(_evidence(self.contrast))
+        self._contrast_tells.add(contrast)
         if self._count == 1:
             return
         period = self._period()
@@ -175,7 +178,9 @@ class PhaseTracker:
         fine = _measure(fine_middle, fine_change, _FINE_PERIOD * period, _FINE_PERIOD * _USUAL_PERIOD, fine_variance)
         self._change_focus[...] = _with_surroundings(np.sqrt(coarse * fine))
         # A height has to rise above the noise more than a mean of slices has to.
-        self._of_change.track(_evidence(_with_surroundings(_for_height(coarse, fine))))
+        for_height = _for_height(coarse, fine)
+        self._of_change.track(_evidence(_with_surroundings(for_height)))
+        self._change_tells.add(for_height)
         np.copyto(self._change_there, change, where=self._change_focus > self._largest)
         np.maximum(self._largest, self._change_focus, out=self._largest)
         self._mean_change += (reduce(change) - self._mean_change) * np.float32(1 / (self._count - 1))
@@ -309,8 +314,13 @@ class PhaseTracker:
     def half_maps(self, *, fill: bool, smoothing_px: float, halo_radius_px: float) -> HeightMaps:
         """Return the same at half size."""
         stained = self.stain() > 0.5
-        tracker = self._of_contrast if stained else self._of_change
-        found = tracker.maps(fill=fill, smoothing_px=smoothing_px / 2, halo_radius_px=halo_radius_px / 2)
+        tracker, tells = (self._of_contrast, self._contrast_tells) if stained else (self._of_change, self._change_tells)
+        found = tracker.maps(
+            fill=fill,
+            smoothing_px=smoothing_px / 2,
+            halo_radius_px=halo_radius_px / 2,
+            evidence=tells.evidence(),
+        )
         if stained:
             return found
         # Change lies half way between slices.
