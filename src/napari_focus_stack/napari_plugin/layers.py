@@ -116,6 +116,14 @@ class StackView:
         where = _index(len(self.pixels.shape) - self.rgb, self.focus_axis, k, self.position)
         return np.asarray(self.pixels[where])
 
+    def part(self, k: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
+        """Return some rows and columns of slice k; the others are not read where the pixels are lazy."""
+        ndim = len(self.pixels.shape) - self.rgb
+        where = list(_index(ndim, self.focus_axis, k, self.position))
+        for axis, some in zip(_plane_axes(ndim, self.focus_axis), (rows, columns), strict=True):
+            where[axis] = some
+        return np.asarray(self.pixels[tuple(where)])
+
 
 @dataclass(frozen=True)
 class LayerStack:
@@ -223,6 +231,10 @@ class StackChoice:
         point[self.focus_axis] = k
         world = np.array(self.layer.data_to_world(point)) * self._world_per_layer_unit(viewer)
         viewer.dims.set_point(viewer.dims.ndim - self.layer.ndim + self.focus_axis, float(world[self.focus_axis]))
+
+    def world_per_unit(self, viewer: Viewer, axis: int) -> float:
+        """Return how many of the viewer's units make one of the layer's along `axis`."""
+        return float(self._world_per_layer_unit(viewer)[axis])
 
     def _data_point(self, viewer: Viewer) -> npt.NDArray[np.float64]:
         point = np.array(viewer.dims.point[-self.layer.ndim :]) / self._world_per_layer_unit(viewer)

@@ -105,6 +105,15 @@ class ResultLayers:
                 added.append(shown[field])
         return added
 
+    def get(self, key: tuple[str, int], field: str) -> Image | None:
+        """Return one of our layers, if it is there."""
+        layer = self._layers.get(key, {}).get(field)
+        return layer if layer is not None and layer in self._viewer.layers else None
+
+    def of(self, key: tuple[str, int]) -> dict[str, Image]:
+        """Return our layers of one stack that are there, by result."""
+        return {field: layer for field, layer in self._layers.get(key, {}).items() if layer in self._viewer.layers}
+
     def remove(self, key: tuple[str, int], field: str) -> None:
         """Remove one of our layers, if it is still there."""
         layer = self._layers.get(key, {}).pop(field, None)
