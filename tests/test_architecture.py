@@ -42,6 +42,8 @@ ORDER = [
     "baselines",
     "fusion",
     "sharpness",
+    "measure_table",
+    "focus_curve",
     "surface",
     "align",
     "synthetic",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -225,6 +225,11 @@ class StackChoice:
         k = round(float(self._data_point(viewer)[axis]))
         return min(max(k, 0), full_resolution(self.layer).shape[axis] - 1)
 
+    def data_point(self, viewer: Viewer, world: Sequence[float]) -> npt.NDArray[np.float64]:
+        """Return where a place in the viewer's world lies in the layer, in its pixels."""
+        point = np.array(tuple(world)[-self.layer.ndim :]) / self._world_per_layer_unit(viewer)
+        return np.array(self.layer.world_to_data(point), float)
+
     def go_to_slice(self, k: int, viewer: Viewer) -> None:
         """Move the viewer's slider of the focus axis to slice `k`."""
         point = self._data_point(viewer)
@@ -237,8 +242,7 @@ class StackChoice:
         return float(self._world_per_layer_unit(viewer)[axis])
 
     def _data_point(self, viewer: Viewer) -> npt.NDArray[np.float64]:
-        point = np.array(viewer.dims.point[-self.layer.ndim :]) / self._world_per_layer_unit(viewer)
-        return np.array(self.layer.world_to_data(point), float)
+        return self.data_point(viewer, viewer.dims.point)
 
     def _world_per_layer_unit(self, viewer: Viewer) -> npt.NDArray[np.float64]:
         # The viewer shows layers of unlike units in the smallest of them.

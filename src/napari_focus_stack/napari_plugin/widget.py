@@ -67,6 +67,8 @@ class FocusStackWidget(FocusStackPanel):
         self._live_timer = QTimer(self.native)
         self._live_timer.setSingleShot(True)
         self._live_timer.setInterval(_LIVE_DELAY_MS)
+        for section in self.sections:
+            section.attach(self)
         self._connect_rows()
         self._connect_viewer()
         self._choose_active_layer()
@@ -89,6 +91,7 @@ class FocusStackWidget(FocusStackPanel):
         self.fuse_button.changed.connect(self.fuse)
         self.cancel_button.changed.connect(self.cancel)
         self.sharpness_view.plot.slice_clicked.connect(self._go_to_slice)
+        self.measures.report_chosen.connect(self.sharpness_view.show_report)
         self._live_timer.timeout.connect(self._refresh_live)
         self.closing.closed.connect(self.shut_down)
         self.native.destroyed.connect(self.shut_down)
@@ -244,6 +247,8 @@ class FocusStackWidget(FocusStackPanel):
         self._run_again = False
         self._turns.clear()
         self._pasted.lift()
+        for section in self.sections:
+            section.shut_down()
         self._runner.cancel()
 
     def _show_progress(self, progress: RunProgress) -> None:
@@ -426,6 +431,8 @@ class FocusStackWidget(FocusStackPanel):
         self.warn(shown.warnings if shown is not None else ())
         self._show_sharpness()
         self._show_surface()
+        for section in self.sections:
+            section.refresh()
 
     def _show_sharpness(self) -> None:
         shown = self.shown_of_chosen()
@@ -466,6 +473,8 @@ class FocusStackWidget(FocusStackPanel):
             self._show_surface()
         else:
             self._mark_slice()
+        for section in self.sections:
+            section.view_moved()
 
     def _mark_slice(self) -> None:
         if self._shown is not None:
@@ -480,8 +489,10 @@ class FocusStackWidget(FocusStackPanel):
         from napari.utils.theme import get_theme
 
         theme = get_theme(self.viewer.theme)
-        colours = (colour.as_hex() for colour in (theme.background, theme.text, theme.current))
+        colours = [colour.as_hex() for colour in (theme.background, theme.text, theme.current)]
         self.sharpness_view.plot.set_colours(*colours)
+        for section in self.sections:
+            section.set_colours(*colours)
 
 
 def _reset_choices(choice: ComboBox) -> bool:

@@ -19,6 +19,7 @@ from .preview import Preview, PreviewMaker, PreviewPlan
 
 if TYPE_CHECKING:
     from ..chosen import Chosen
+    from ..noise import NoiseModel
     from ..sharpness import SharpnessReport
 
 # Index, height and confidence of one pixel.
@@ -58,6 +59,7 @@ class StackResults:
     reports : dict of position to SharpnessReport
     chosen : dict of position to dict of str to Chosen
         What "auto" chose, by name of the option.
+    noise : dict of position to NoiseModel
     warnings : tuple of str
         Each sentence once.
     options : FocusStackOptions
@@ -70,6 +72,7 @@ class StackResults:
     confidence: npt.NDArray[np.float32]
     reports: dict[Position, SharpnessReport]
     chosen: dict[Position, Mapping[str, Chosen]]
+    noise: dict[Position, NoiseModel]
     warnings: tuple[str, ...]
     options: FocusStackOptions
     slices: int
@@ -110,6 +113,7 @@ def fuse_positions(stack: LayerStack, options: FocusStackOptions) -> Generator[R
     height, confidence = (stack.result_array(np.float32, colour=False) for _ in range(2))
     reports: dict[Position, SharpnessReport] = {}
     chosen: dict[Position, Mapping[str, Chosen]] = {}
+    noise: dict[Position, NoiseModel] = {}
     warnings: dict[str, None] = {}
     for number, position in enumerate(stack.positions):
         with closing(focus_stack_steps(stack.at(position), stack.rgb, options=options)) as steps:
@@ -118,9 +122,10 @@ def fuse_positions(stack: LayerStack, options: FocusStackOptions) -> Generator[R
         image[where], index[where] = result.image, result.index
         height[where], confidence[where] = result.height, result.confidence
         reports[position], chosen[position] = result.sharpness, result.chosen
+        noise[position] = result.noise
         warnings |= dict.fromkeys(result.warnings)
     return StackResults(
-        image, index, height, confidence, reports, chosen, tuple(warnings), options, len(view), stack.focus_axis
+        image, index, height, confidence, reports, chosen, noise, tuple(warnings), options, len(view), stack.focus_axis
     )
 
 
