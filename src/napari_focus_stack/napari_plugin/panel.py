@@ -13,7 +13,10 @@ from superqt import QCollapsible
 
 from .cursor_section import CursorSection
 from .option_rows import OptionRows
+from .others_section import OthersSection
 from .plots import SharpnessView
+from .relief_section import ReliefSection
+from .retouch_section import RetouchSection
 from .section import Section
 from .sharpness_section import SharpnessSection
 from .surface_section import HeightControls, SurfaceFigures
@@ -53,7 +56,8 @@ class FocusStackPanel(Container):  # type: ignore[misc]
         self.measures = SharpnessSection()
         self.cursor = CursorSection()
         # Below the curve, in this order.
-        self.sections: list[Section] = [self.measures, self.cursor]
+        self.retouch, self.others, self.relief = RetouchSection(), OthersSection(), ReliefSection()
+        self.sections: list[Section] = [self.measures, self.cursor, self.retouch, self.others, self.relief]
         self._lay_out()
         self.closing = _Closing(self.native)
 
