@@ -46,6 +46,7 @@ ORDER = [
     "focus_curve",
     "surface",
     "mesh",
+    "profile",
     "align",
     "synthetic",
     "options",

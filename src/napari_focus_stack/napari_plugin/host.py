@@ -50,6 +50,9 @@ class PanelHost(Protocol):
     def shown_layer(self, field: str) -> Image | None:
         """Return the layer of one result of the chosen stack, if it is there."""
 
+    def want_height(self) -> Image | None:
+        """Return the layer of heights, added if it was not there; None without a result."""
+
     def position_in_view(self, choice: StackChoice) -> Position:
         """Return where the sliders stand along the axes that are neither focus nor picture."""
 

@@ -15,6 +15,7 @@ from .cursor_section import CursorSection
 from .option_rows import OptionRows
 from .others_section import OthersSection
 from .plots import SharpnessView
+from .profile_section import ProfileSection
 from .relief_section import ReliefSection
 from .retouch_section import RetouchSection
 from .section import Section
@@ -57,7 +58,15 @@ class FocusStackPanel(Container):  # type: ignore[misc]
         self.cursor = CursorSection()
         # Below the curve, in this order.
         self.retouch, self.others, self.relief = RetouchSection(), OthersSection(), ReliefSection()
-        self.sections: list[Section] = [self.measures, self.cursor, self.retouch, self.others, self.relief]
+        self.heights_seen = ProfileSection()
+        self.sections: list[Section] = [
+            self.measures,
+            self.cursor,
+            self.retouch,
+            self.others,
+            self.heights_seen,
+            self.relief,
+        ]
         self._lay_out()
         self.closing = _Closing(self.native)
 

@@ -152,6 +152,21 @@ class FocusPlot(SlicePlot):
             self.peak.setValue(height)
 
 
+class ProfilePlot(CurvePlot):
+    """Heights along a line."""
+
+    def __init__(self) -> None:
+        super().__init__(dots=False)
+
+    def set_profile(self, distance: npt.NDArray[np.float64], height: npt.NDArray[np.float64]) -> None:
+        """Show heights over the distance; unknown ones are gaps."""
+        self.curve.setData(distance, height, connect="finite")
+        known = height[np.isfinite(height)]
+        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+        self.view_box.setXRange(0, float(distance[-1]), padding=0)
+        self.view_box.setYRange(low, high if high > low else low + 1, padding=_PADDING)
+
+
 class SharpnessView(QWidget):  # type: ignore[misc]
     """The curve, and below it the sharpness of the sources beside that of the result."""
 

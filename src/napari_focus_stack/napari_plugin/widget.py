@@ -329,6 +329,7 @@ class FocusStackWidget(FocusStackPanel):
         if self.height_box.value:
             self._show_result("height")
         self._show_surface()
+        self.heights_seen.refresh()
 
     def _fail(self, error: Exception) -> None:
         from napari.utils.notifications import show_error
@@ -410,6 +411,12 @@ class FocusStackWidget(FocusStackPanel):
         """Return the layer of one result of the chosen stack, if it is there."""
         shown = self.shown_of_chosen()
         return None if shown is None else self.result_layers.get(shown.choice.key, field)
+
+    def want_height(self) -> Image | None:
+        """Return the layer of heights, added if it was not there; None without a result."""
+        if self.shown_of_chosen() is not None:
+            self.height_box.value = True
+        return self.shown_layer("height")
 
     def _choose_fused(self) -> None:
         fused = self.shown_layer("image")
