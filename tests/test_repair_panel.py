@@ -215,12 +215,27 @@ def test_relief_is_the_height_map_under_the_fused_image(viewer, panel, relief, l
     assert relief.scale[0] == -before
 
 
-def test_one_click_leads_back(viewer, panel, relief):
+def test_relief_is_seen_from_above_and_not_mirrored(viewer, relief):
+    camera = getattr(viewer, "scene", viewer).camera
+    look, up = np.array(camera.view_direction), np.array(camera.up_direction)
+    # Later slices come towards the camera, and rise in the picture.
+    assert np.sign(relief.scale[0]) * look[0] < -0.5
+    assert np.sign(relief.scale[0]) * up[0] > 0.5
+    assert look[1] < -0.5
+    # From this side z comes towards the camera, as it does in napari's picture of a slice.
+    assert (str(camera.orientation[0]) == "towards") == (look[0] < 0)
+
+
+def test_one_click_leads_back(viewer, panel, layer, qtbot):
+    before = viewer.dims.point, viewer.dims.range, viewer.layers.selection.active, list(viewer.layers)
+    panel.relief.button.click()
+    qtbot.waitUntil(lambda: not panel.relief.busy and viewer.dims.ndisplay == 3, timeout=RUN_MS)
     assert panel.relief.button.text() == "Back to &2-D"
     panel.relief.button.click()
     assert viewer.dims.ndisplay == 2
     assert [layer.name for layer in viewer.layers if layer.visible] == ["bumps", "bumps fused"]
     assert panel.relief.button.text() == "Show in &3-D"
+    assert (viewer.dims.point, viewer.dims.range, viewer.layers.selection.active, list(viewer.layers)) == before
 
 
 def test_relief_follows_another_result(viewer, panel, relief, run, qtbot, scene):

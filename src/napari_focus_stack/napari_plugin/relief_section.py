@@ -20,8 +20,8 @@ from .section import Section, Sentence
 if TYPE_CHECKING:
     from napari.layers import Image, Surface
 
-# From the front and above, the picture the right way round: (z, y, x).
-_LOOK, _UP = (0.8, -0.6, 0.0), (-0.6, -0.8, 0.0)
+# From the front and above, (z, y, x), where z comes towards the camera.
+_LOOK, _UP = (-0.8, -0.6, 0.0), (0.6, -0.8, 0.0)
 _TEXTURE_PX = 2048
 _IN_3D, _IN_2D = "Show in &3-D", "Back to &2-D"
 
@@ -65,6 +65,8 @@ class ReliefSection(Section):
         self._surface: Surface | None = None
         self._of: tuple[Shown, Position] | None = None
         self._hidden: list[Any] = []
+        self._point: tuple[float, ...] = ()
+        self._active: Any = None
 
     @property
     def busy(self) -> bool:
@@ -95,10 +97,14 @@ class ReliefSection(Section):
         viewer = self.host.viewer
         if self._surface is not None and viewer.dims.ndisplay == 3:
             viewer.dims.ndisplay = 2
-            self._surface.visible = False
+            # Left in the list it would change the range of the z slider.
+            surface, self._surface = self._surface, None
+            viewer.layers.remove(surface)
             for layer in self._hidden:
-                layer.visible = layer in viewer.layers
+                layer.visible = True
             self._hidden = []
+            viewer.dims.point = self._point
+            viewer.layers.selection.active = self._active if self._active in viewer.layers else None
             self.refresh()
             return
         shown = self.host.shown_of_chosen()
@@ -123,6 +129,7 @@ class ReliefSection(Section):
             viewer.layers.remove(self._surface)
         else:
             self._hidden = [layer for layer in viewer.layers if layer.visible]
+            self._point, self._active = viewer.dims.point, viewer.layers.selection.active
         for layer in self._hidden:
             layer.visible = False
         choice = shown.choice
@@ -148,10 +155,17 @@ class ReliefSection(Section):
         if viewer.dims.ndisplay != 3:
             viewer.dims.ndisplay = 3
             viewer.reset_view()
-            getattr(viewer, "scene", viewer).camera.set_view_direction(_LOOK, _UP)
-        thinned = f"; every {mesh.step_px}th pixel" if mesh.step_px > 1 else ""
+            towards = self._towards()
+            camera = getattr(viewer, "scene", viewer).camera
+            camera.set_view_direction(*((towards * z, y, x) for z, y, x in (_LOOK, _UP)))
+        thinned = f", one every {mesh.step_px} px" if mesh.step_px > 1 else ""
         self.told.say(f"{len(mesh.vertices)} points{thinned}.")
         self.refresh()
+
+    def _towards(self) -> int:
+        """Return 1 where the viewer's z comes towards the camera, as it does unless set otherwise; else -1."""
+        orientation = getattr(getattr(self.host.viewer, "scene", self.host.viewer).camera, "orientation", ("towards",))
+        return 1 if str(orientation[0]) == "towards" else -1
 
     def _exaggerate(self) -> None:
         times = self.exaggeration.value() / 10
@@ -159,8 +173,8 @@ class ReliefSection(Section):
         surface = self._surface
         if surface is not None and surface in self.host.viewer.layers:
             scale, place = np.array(surface.scale), np.array(surface.translate)
-            # The camera looks along z: later slices come towards it.
-            times *= 1 if self.turn_box.isChecked() else -1
+            # Later slices come towards the camera, unless they are to lie below.
+            times *= -self._towards() if self.turn_box.isChecked() else self._towards()
             scale[0] = self._step * times
             place[0] = self._middle * self._step * (1 - times)
             surface.scale, surface.translate = scale, place
