@@ -26,6 +26,8 @@ def _missing() -> str:
 
 MISSING = _missing()
 
+pytest_plugins = ["windows"]
+
 if MISSING:
 
     def pytest_configure(config: pytest.Config) -> None:
@@ -48,7 +50,7 @@ if MISSING:
         """Stand in for the fixture of napari."""
 
 else:
-    pytest_plugins = ["pytestqt.plugin", "napari.utils._testsupport"]
+    pytest_plugins += ["pytestqt.plugin", "napari.utils._testsupport"]
 
     @pytest.fixture
     def window_libraries() -> None:

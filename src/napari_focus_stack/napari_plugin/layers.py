@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -116,6 +116,14 @@ class StackView:
         where = _index(len(self.pixels.shape) - self.rgb, self.focus_axis, k, self.position)
         return np.asarray(self.pixels[where])
 
+    def part(self, k: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
+        """Return some rows and columns of slice k; the others are not read where the pixels are lazy."""
+        ndim = len(self.pixels.shape) - self.rgb
+        where = list(_index(ndim, self.focus_axis, k, self.position))
+        for axis, some in zip(_plane_axes(ndim, self.focus_axis), (rows, columns), strict=True):
+            where[axis] = some
+        return np.asarray(self.pixels[tuple(where)])
+
 
 @dataclass(frozen=True)
 class LayerStack:
@@ -217,6 +225,11 @@ class StackChoice:
         k = round(float(self._data_point(viewer)[axis]))
         return min(max(k, 0), full_resolution(self.layer).shape[axis] - 1)
 
+    def data_point(self, viewer: Viewer, world: Sequence[float]) -> npt.NDArray[np.float64]:
+        """Return where a place in the viewer's world lies in the layer, in its pixels."""
+        point = np.array(tuple(world)[-self.layer.ndim :]) / self._world_per_layer_unit(viewer)
+        return np.array(self.layer.world_to_data(point), float)
+
     def go_to_slice(self, k: int, viewer: Viewer) -> None:
         """Move the viewer's slider of the focus axis to slice `k`."""
         point = self._data_point(viewer)
@@ -224,9 +237,12 @@ class StackChoice:
         world = np.array(self.layer.data_to_world(point)) * self._world_per_layer_unit(viewer)
         viewer.dims.set_point(viewer.dims.ndim - self.layer.ndim + self.focus_axis, float(world[self.focus_axis]))
 
+    def world_per_unit(self, viewer: Viewer, axis: int) -> float:
+        """Return how many of the viewer's units make one of the layer's along `axis`."""
+        return float(self._world_per_layer_unit(viewer)[axis])
+
     def _data_point(self, viewer: Viewer) -> npt.NDArray[np.float64]:
-        point = np.array(viewer.dims.point[-self.layer.ndim :]) / self._world_per_layer_unit(viewer)
-        return np.array(self.layer.world_to_data(point), float)
+        return self.data_point(viewer, viewer.dims.point)
 
     def _world_per_layer_unit(self, viewer: Viewer) -> npt.NDArray[np.float64]:
         # The viewer shows layers of unlike units in the smallest of them.

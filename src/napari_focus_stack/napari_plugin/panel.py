@@ -11,8 +11,15 @@ from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
+from .cursor_section import CursorSection
 from .option_rows import OptionRows
+from .others_section import OthersSection
 from .plots import SharpnessView
+from .profile_section import ProfileSection
+from .relief_section import ReliefSection
+from .retouch_section import RetouchSection
+from .section import Section
+from .sharpness_section import SharpnessSection
 from .surface_section import HeightControls, SurfaceFigures
 
 _MARGIN_PX = 6
@@ -47,6 +54,19 @@ class FocusStackPanel(Container):  # type: ignore[misc]
         self.description, self.status_line, self.warning_lines = _sentence(), _sentence(), _sentence()
         self.chosen_line = _sentence()
         self.sharpness_view = SharpnessView()
+        self.measures = SharpnessSection()
+        self.cursor = CursorSection()
+        # Below the curve, in this order.
+        self.retouch, self.others, self.relief = RetouchSection(), OthersSection(), ReliefSection()
+        self.heights_seen = ProfileSection()
+        self.sections: list[Section] = [
+            self.measures,
+            self.cursor,
+            self.retouch,
+            self.others,
+            self.heights_seen,
+            self.relief,
+        ]
         self._lay_out()
         self.closing = _Closing(self.native)
 
@@ -73,7 +93,13 @@ class FocusStackPanel(Container):  # type: ignore[misc]
         height_rows.addRow(self.surface_figures)
         rows.addWidget(_folded(self.height_section, height_rows))
         rows.addLayout(_side_by_side(self.fuse_button.native, self.cancel_button.native, self.live_box.native))
-        for below in (self.progress_bar.native, self.status_line, self.warning_lines, self.sharpness_view):
+        for below in (
+            self.progress_bar.native,
+            self.status_line,
+            self.warning_lines,
+            self.sharpness_view,
+            *self.sections,
+        ):
             rows.addWidget(below)
         rows.addStretch()
         self.native.layout().setContentsMargins(0, 0, 0, 0)

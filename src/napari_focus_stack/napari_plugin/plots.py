@@ -1,4 +1,4 @@
-"""The curve of sharpness per slice, and the figures below it."""
+"""The curves of the panel: sharpness per slice, focus at a pixel, heights along a line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyqtgraph as pg
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
@@ -14,62 +16,155 @@ from ..sharpness import SHARPNESS_MEASURES, SharpnessReport
 
 _HEIGHT_PX = 130
 _MOST_TICKS = 10
+_PADDING = 0.06
 
 
-class SharpnessPlot(pg.GraphicsLayoutWidget):  # type: ignore[misc]
-    """Sharpness of every slice, with the best slice marked and a line at the one in view.
+class CurvePlot(pg.GraphicsLayoutWidget):  # type: ignore[misc]
+    """A curve with its axes, in the colours of the viewer's theme.
 
-    A click anywhere emits `slice_clicked` with the nearest slice.
+    Attributes
+    ----------
+    curve : pyqtgraph.PlotDataItem
+    view_box : pyqtgraph.ViewBox
     """
 
-    slice_clicked = Signal(int)
-
-    def __init__(self) -> None:
+    def __init__(self, *, dots: bool = True) -> None:
         super().__init__()
         self.setFixedHeight(_HEIGHT_PX)
-        self.setToolTip("Click to go to a slice.")
-        self._count = 0
         # Put together by hand, for pyqtgraph's PlotItem brings a dozen menus, each a window of its own.
         self.view_box = pg.ViewBox(enableMouse=False, enableMenu=False)
-        self._axes = {side: pg.AxisItem(side, linkView=self.view_box) for side in ("left", "bottom")}
-        self.addItem(self._axes["left"], 0, 0)
+        self.axes = {side: pg.AxisItem(side, linkView=self.view_box) for side in ("left", "bottom")}
+        self.addItem(self.axes["left"], 0, 0)
         self.addItem(self.view_box, 0, 1)
-        self.addItem(self._axes["bottom"], 1, 1)
-        self.curve = pg.PlotDataItem([], [], symbol="o", symbolSize=5, symbolPen=None)
-        self._best = pg.PlotDataItem([], [], pen=None, symbol="o", symbolSize=10, symbolPen=None)
-        self.line = pg.InfiniteLine(0, angle=90)
-        for item in (self.curve, self._best, self.line):
-            self.view_box.addItem(item)
-        self.scene().sigMouseClicked.connect(self._clicked)
+        self.addItem(self.axes["bottom"], 1, 1)
+        self.curve = pg.PlotDataItem([], [], **({"symbol": "o", "symbolSize": 5, "symbolPen": None} if dots else {}))
+        self.view_box.addItem(self.curve)
 
     def set_colours(self, background: str, foreground: str, highlight: str) -> None:
         """Take over the colours of the viewer's theme."""
         self.setBackground(background)
         self.curve.setPen(pg.mkPen(foreground, width=1))
         self.curve.setSymbolBrush(foreground)
-        self._best.setSymbolBrush(highlight)
-        self.line.setPen(pg.mkPen(highlight, width=1, style=Qt.PenStyle.DashLine))
-        for axis in self._axes.values():
+        for axis in self.axes.values():
             axis.setPen(foreground)
             axis.setTextPen(foreground)
 
-    def set_curve(self, per_slice: Sequence[float], best: int) -> None:
-        """Show the sharpness of every slice."""
-        self._count = len(per_slice)
-        self.curve.setData(range(self._count), per_slice)
-        self._best.setData([best], [per_slice[best]])
-        step = -(-self._count // _MOST_TICKS)
-        self._axes["bottom"].setTicks([[(k, str(k)) for k in range(0, self._count, step)]])
-        self.view_box.setXRange(-0.5, self._count - 0.5, padding=0)
+    def set_slices(self, values: Sequence[float] | npt.NDArray[Any], *also: float) -> None:
+        """Show a value for every slice; the picture has room for the values in `also`."""
+        count = len(values)
+        self.curve.setData(range(count), values)
+        step = -(-count // _MOST_TICKS)
+        self.axes["bottom"].setTicks([[(k, str(k)) for k in range(0, count, step)]])
+        self.view_box.setXRange(-0.5, count - 0.5, padding=0)
+        finite = [float(value) for value in (*values, *also) if isfinite(value)]
+        if finite:
+            low, high = min(finite), max(finite)
+            self.view_box.setYRange(low, high if high > low else low + 1, padding=_PADDING)
+
+
+class SlicePlot(CurvePlot):
+    """A curve over the slices, with a line at the slice in view.
+
+    A click anywhere, or dragging the line, emits `slice_clicked` with the nearest slice.
+    """
+
+    slice_clicked = Signal(int)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setToolTip("Click, or drag the line, to go to a slice.")
+        self.count = 0
+        self.line = pg.InfiniteLine(0, angle=90, movable=True)
+        self.line.sigDragged.connect(self._dragged)
+        self.view_box.addItem(self.line)
+        self.scene().sigMouseClicked.connect(self._clicked)
+
+    def set_colours(self, background: str, foreground: str, highlight: str) -> None:
+        """Take over the colours of the viewer's theme."""
+        super().set_colours(background, foreground, highlight)
+        self.line.setPen(pg.mkPen(highlight, width=2, style=Qt.PenStyle.DashLine))
+        self.line.setHoverPen(pg.mkPen(foreground, width=3))
+
+    def set_slices(self, values: Sequence[float] | npt.NDArray[Any], *also: float) -> None:
+        """Show a value for every slice."""
+        self.count = len(values)
+        super().set_slices(values, *also)
 
     def set_slice_in_view(self, k: int) -> None:
         """Move the line to slice `k`."""
         self.line.setValue(k)
 
     def _clicked(self, event: Any) -> None:
-        if self._count:
-            k = round(self.view_box.mapSceneToView(event.scenePos()).x())
-            self.slice_clicked.emit(min(max(k, 0), self._count - 1))
+        self._ask_for(self.view_box.mapSceneToView(event.scenePos()).x())
+
+    def _dragged(self, line: pg.InfiniteLine) -> None:
+        self._ask_for(line.value())
+
+    def _ask_for(self, place: float) -> None:
+        if self.count:
+            self.slice_clicked.emit(min(max(round(place), 0), self.count - 1))
+
+
+class SharpnessPlot(SlicePlot):
+    """Sharpness of every slice, the best one marked, that of the fused image as a level."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.best = pg.PlotDataItem([], [], pen=None, symbol="o", symbolSize=10, symbolPen=None)
+        self.level = pg.InfiniteLine(
+            0, angle=0, label="fused", labelOpts={"position": 0.0, "anchors": [(0, 0), (0, 1)]}
+        )
+        for item in (self.best, self.level):
+            self.view_box.addItem(item)
+
+    def set_colours(self, background: str, foreground: str, highlight: str) -> None:
+        """Take over the colours of the viewer's theme."""
+        super().set_colours(background, foreground, highlight)
+        self.best.setSymbolBrush(highlight)
+        self.level.setPen(pg.mkPen(foreground, width=1, style=Qt.PenStyle.DotLine))
+        self.level.label.setColor(foreground)
+
+    def set_curve(self, report: SharpnessReport) -> None:
+        """Show the sharpness of every slice and of the fused image."""
+        self.set_slices(report.per_slice, report.fused)
+        self.best.setData([report.best_source], [report.per_slice[report.best_source]])
+        self.level.setValue(report.fused)
+
+
+class FocusPlot(SlicePlot):
+    """The focus of one pixel in every slice, with a line at its height."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = pg.InfiniteLine(0, angle=90)
+        self.view_box.addItem(self.peak)
+
+    def set_colours(self, background: str, foreground: str, highlight: str) -> None:
+        """Take over the colours of the viewer's theme."""
+        super().set_colours(background, foreground, highlight)
+        self.peak.setPen(pg.mkPen(foreground, width=1, style=Qt.PenStyle.DotLine))
+
+    def set_focus(self, focus: npt.NDArray[np.float64], height: float) -> None:
+        """Show the focus of a pixel; `height` in slices, NaN where it is not known."""
+        self.set_slices(focus)
+        self.peak.setVisible(isfinite(height))
+        if isfinite(height):
+            self.peak.setValue(height)
+
+
+class ProfilePlot(CurvePlot):
+    """Heights along a line."""
+
+    def __init__(self) -> None:
+        super().__init__(dots=False)
+
+    def set_profile(self, distance: npt.NDArray[np.float64], height: npt.NDArray[np.float64]) -> None:
+        """Show heights over the distance; unknown ones are gaps."""
+        self.curve.setData(distance, height, connect="finite")
+        known = height[np.isfinite(height)]
+        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+        self.view_box.setXRange(0, float(distance[-1]), padding=0)
+        self.view_box.setYRange(low, high if high > low else low + 1, padding=_PADDING)
 
 
 class SharpnessView(QWidget):  # type: ignore[misc]
@@ -96,7 +191,7 @@ class SharpnessView(QWidget):  # type: ignore[misc]
         """Show the curve and the figures of one stack."""
         title = SHARPNESS_MEASURES[report.measure].title
         self.title.setText(f"Sharpness per slice: {title}")
-        self.plot.set_curve(report.per_slice, report.best_source)
+        self.plot.set_curve(report)
         best = report.per_slice[report.best_source]
         texts = {
             "mean of sources": f"{report.mean_of_sources:.4g}",

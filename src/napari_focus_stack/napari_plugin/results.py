@@ -95,7 +95,7 @@ class ResultLayers:
             layer = shown.get(field)
             if layer is not None and layer.ndim == len(placement.keywords["scale"]):
                 before = layer.metadata.get(METADATA_KEY, {})
-                _update(layer, pixels, placement, metadata)
+                update_layer(layer, pixels, placement, metadata)
                 if field == "height":
                     _count_anew(layer, before, told, look["contrast_limits"])
             else:
@@ -104,6 +104,15 @@ class ResultLayers:
                 shown[field] = self._viewer.add_image(pixels, multiscale=False, **keywords)
                 added.append(shown[field])
         return added
+
+    def get(self, key: tuple[str, int], field: str) -> Image | None:
+        """Return one of our layers, if it is there."""
+        layer = self._layers.get(key, {}).get(field)
+        return layer if layer is not None and layer in self._viewer.layers else None
+
+    def of(self, key: tuple[str, int]) -> dict[str, Image]:
+        """Return our layers of one stack that are there, by result."""
+        return {field: layer for field, layer in self._layers.get(key, {}).items() if layer in self._viewer.layers}
 
     def remove(self, key: tuple[str, int], field: str) -> None:
         """Remove one of our layers, if it is still there."""
@@ -168,7 +177,8 @@ def _map_look(kind: ResultKind, slices: int) -> dict[str, Any]:
     return {"rgb": False, "colormap": kind.colormap, "contrast_limits": (0, top), "visible": False}
 
 
-def _update(layer: Image, pixels: npt.NDArray[Any], placement: Placement, metadata: dict[str, Any]) -> None:
+def update_layer(layer: Image, pixels: npt.NDArray[Any], placement: Placement, metadata: dict[str, Any]) -> None:
+    """Show other pixels in a layer that is there, where they belong now."""
     layer.data = pixels
     for name, value in placement.keywords.items():
         present = getattr(layer, name)

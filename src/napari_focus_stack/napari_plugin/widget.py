@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtCore import QTimer
 
 from ..chosen import in_words
 from ..errors import InputError
 from .heights import HeightScale, HeightView, shown_heights, surface_in_view
+from .host import Shown
 from .layers import Position, StackChoice, describe_axis, focus_axes, is_stack
 from .panel import FocusStackPanel
 from .placement import place_results
+from .preview import InView, Pasted, Preview, PreviewMaker, PreviewPlan, plan_preview
 from .results import ResultLayers
-from .worker import FocusRunner, RunFailure, RunOutcome, RunProgress, StackResults, describe_run, warm_up
+from .turns import Turns
+from .worker import FocusRunner, Job, RunFailure, RunProgress, StackResults, describe_run, warm_up
 
 if TYPE_CHECKING:
     from magicgui.widgets import ComboBox
+    from napari.layers import Image
     from napari.viewer import Viewer
 
     from ..options import FocusStackOptions
     from ..sharpness import SharpnessReport
     from .samples import LayerTuple
 
-_LIVE_DELAY_MS = 150
+_LIVE_DELAY_MS = 40
+# A run as short as this needs no quick look.
+_WHOLE_AT_ONCE_S = 0.15
 _NO_STACK = "No image layer has a z axis: open a z-stack to fuse it."
 _OUTDATED = "Out of date: an option was changed since this result."
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """The result that the panel tells about."""
-
-    choice: StackChoice
-    results: StackResults
-    warnings: tuple[str, ...]
 
 
 class FocusStackWidget(FocusStackPanel):
@@ -48,18 +48,27 @@ class FocusStackWidget(FocusStackPanel):
     """
 
     def __init__(self, napari_viewer: Viewer) -> None:
-        self._viewer = napari_viewer
-        self._closed = False
+        self.viewer = napari_viewer
+        self.closed = False
         self._run_again = False
         self._running: StackChoice | None = None
-        self._shown: _Shown | None = None
-        self._measured: tuple[_Shown, Position, HeightScale, HeightView] | None = None
-        self._result_layers = ResultLayers(napari_viewer)
-        self._runner = FocusRunner(self._show_progress, self._end_run)
+        self._job_end: Callable[[Any], None] | None = None
+        self._seconds_per_value: float | None = None
+        self._preview_rate: dict[str, float] = {}
+        self._began = 0.0
+        self._previews, self._pasted = PreviewMaker(), Pasted()
+        self._shown: Shown | None = None
+        self._measured: tuple[Shown, Position, HeightScale, HeightView] | None = None
+        self.result_layers = ResultLayers(napari_viewer)
+        self._runner = FocusRunner(self._show_progress, self._end_run, self._show_preview)
         super().__init__()
+        self._turns = Turns(self.native)
+        self._boxes = {"height": self.height_box, "confidence": self.confidence_box}
         self._live_timer = QTimer(self.native)
         self._live_timer.setSingleShot(True)
         self._live_timer.setInterval(_LIVE_DELAY_MS)
+        for section in self.sections:
+            section.attach(self)
         self._connect_rows()
         self._connect_viewer()
         self._choose_active_layer()
@@ -82,40 +91,44 @@ class FocusStackWidget(FocusStackPanel):
         self.fuse_button.changed.connect(self.fuse)
         self.cancel_button.changed.connect(self.cancel)
         self.sharpness_view.plot.slice_clicked.connect(self._go_to_slice)
+        self.measures.report_chosen.connect(self.sharpness_view.show_report)
         self._live_timer.timeout.connect(self._refresh_live)
         self.closing.closed.connect(self.shut_down)
         self.native.destroyed.connect(self.shut_down)
 
     def _connect_viewer(self) -> None:
         # napari holds these bound methods weakly.
-        layers = self._viewer.layers.events
+        layers = self.viewer.layers.events
         for event in (layers.inserted, layers.removed, layers.reordered, layers.renamed):
             event.connect(self._layers_changed)
-        self._viewer.dims.events.point.connect(self._view_moved)
-        self._viewer.events.theme.connect(self._take_theme)
+        self.viewer.dims.events.point.connect(self._view_moved)
+        self.viewer.events.theme.connect(self._take_theme)
 
     # ---- the stack -----------------------------------------------------------------------------
 
     def _stack_choices(self, _: Any) -> list[tuple[str, Any]]:
-        return [(layer.name, layer) for layer in self._viewer.layers if is_stack(layer)]
+        return [(layer.name, layer) for layer in self.viewer.layers if is_stack(layer)]
 
     def _axis_choices(self, _: Any) -> list[tuple[str, Any]]:
         layer = self.stack_choice.value
         return [] if layer is None else [(describe_axis(layer, axis), axis) for axis in focus_axes(layer)]
 
     def _choose_active_layer(self) -> None:
-        active = self._viewer.layers.selection.active
+        active = self.viewer.layers.selection.active
         if active is not None and is_stack(active):
             self.stack_choice.value = active
 
     def _layers_changed(self) -> None:
-        if self._closed:
+        if self.closed:
             return
-        if self._running is not None and self._running.layer not in self._viewer.layers:
+        if self._running is not None and self._running.layer not in self.viewer.layers:
             self.cancel()
-        if self._shown is not None and self._shown.choice.layer not in self._viewer.layers:
+        if self._shown is not None and self._shown.choice.layer not in self.viewer.layers:
             self._shown = None
-        self._result_layers.forget_removed()
+            self._turns.clear()
+            self._pasted.forget()
+            self._previews.forget()
+        self.result_layers.forget_removed()
         if _reset_choices(self.stack_choice):
             self._stack_changed()
         else:
@@ -131,11 +144,12 @@ class FocusStackWidget(FocusStackPanel):
         self.say("")
         self._refresh()
 
-    def _chosen(self) -> StackChoice | None:
+    def chosen(self) -> StackChoice | None:
+        """Return the stack and axis that are chosen."""
         layer, axis = self.stack_choice.value, self.axis_choice.value
         return None if layer is None or axis is None else StackChoice(layer, axis)
 
-    def _options(self) -> FocusStackOptions | None:
+    def options(self) -> FocusStackOptions | None:
         """Return the options as set, or None while what is typed is refused."""
         try:
             return self.option_rows.options()
@@ -153,26 +167,64 @@ class FocusStackWidget(FocusStackPanel):
     def _add_sample(self, layers: list[LayerTuple]) -> None:
         from napari.layers import Layer
 
-        if not self._closed:
+        if not self.closed:
             for layer in layers:
-                self._viewer.add_layer(Layer.create(*layer))
+                self.viewer.add_layer(Layer.create(*layer))
 
     def _sample_opened(self) -> None:
-        if not self._closed:
+        if not self.closed:
             self.sample_button.enabled = True
 
     # ---- a run ---------------------------------------------------------------------------------
 
+    @property
+    def busy(self) -> bool:
+        """Whether a run is under way or about to start, or its results are being added."""
+        return self._runner.running or self._live_timer.isActive() or self._turns.pending
+
     def fuse(self) -> None:
         """Fuse the chosen stack with the options as they are set."""
-        chosen = self._chosen()
-        if self._closed or chosen is None or self._runner.running:
+        self._fuse(live=False)
+
+    def start_job(self, job: Job, on_end: Callable[[Any], None]) -> bool:
+        """Run work that yields progress, as a fusion does.
+
+        Parameters
+        ----------
+        job : callable
+            Returns a generator of `RunProgress`; it runs in a thread.
+        on_end : callable
+            Gets what the generator returned; not called if it was cancelled or failed.
+
+        Returns
+        -------
+        bool
+            False where a run is under way already.
+        """
+        chosen = self.chosen()
+        if self.closed or chosen is None or self._runner.running:
+            return False
+        self._runner.start_job(job)
+        self._job_end = on_end
+        self._begin(chosen)
+        return True
+
+    def _fuse(self, *, live: bool) -> None:
+        chosen = self.chosen()
+        if self.closed or chosen is None or self._runner.running:
             return
         try:
-            self._runner.start(chosen.stack, self.option_rows.options())
+            options = self.option_rows.options()
+            quick_look = self._quick_look(options) if live else None
+            self._runner.start(chosen.stack, options, *(() if quick_look is None else (quick_look,)))
         except InputError as refusal:
             self._fail(refusal)
             return
+        self._job_end = None
+        self._began = perf_counter()
+        self._begin(chosen)
+
+    def _begin(self, chosen: StackChoice) -> None:
         self._running = chosen
         self.say("")
         self.progress_bar.value = 0
@@ -182,69 +234,102 @@ class FocusStackWidget(FocusStackPanel):
     def cancel(self) -> None:
         """Stop the run at the next slice; nothing is added."""
         self._run_again = False
+        self._stop()
+
+    def _stop(self) -> None:
         self._runner.cancel()
         self.progress_bar.native.setFormat("stopping")
         self.cancel_button.enabled = False
 
     def shut_down(self) -> None:
         """Stop what is running, and take no more part in the viewer: the panel was closed."""
-        self._closed = True
+        self.closed = True
         self._run_again = False
+        self._turns.clear()
+        self._pasted.lift()
+        for section in self.sections:
+            section.shut_down()
         self._runner.cancel()
 
     def _show_progress(self, progress: RunProgress) -> None:
-        if not self._closed:
+        if not self.closed:
             self.progress_bar.max = progress.total
             self.progress_bar.value = progress.done
             self.progress_bar.native.setFormat(str(progress))
 
-    def _end_run(self, outcome: RunOutcome) -> None:
+    def _end_run(self, outcome: Any) -> None:
         ran_on, self._running = self._running, None
-        if self._closed or ran_on is None:
+        job_end, self._job_end = self._job_end, None
+        if self.closed or ran_on is None:
             return
         if self._run_again:
             self._run_again = False
-            self.fuse()
+            if self.shown_of_chosen() is None or self._outdated():
+                self._fuse(live=True)
+            else:
+                self._pasted.lift()
         elif isinstance(outcome, RunFailure):
+            self._pasted.lift()
             self._fail(outcome.error)
-        elif outcome is None or ran_on.layer not in self._viewer.layers:
+        elif outcome is None or ran_on.layer not in self.viewer.layers:
+            self._pasted.lift()
             self.say("Cancelled: nothing was added.")
+        elif job_end is not None:
+            job_end(outcome)
         else:
-            placement = place_results(ran_on.layer, ran_on.focus_axis)
-            self._shown = _Shown(ran_on, outcome, (placement.dropped, *outcome.warnings))
-            added = self._result_layers.show(["image", "index"], outcome, ran_on, placement)
-            self._show_maps()
-            if added:
-                self._viewer.layers.selection.active = added[0]
+            self._show_results(ran_on, outcome)
         self._refresh()
 
-    def _show_maps(self) -> None:
-        """Show the maps whose boxes are ticked, and take away those that are not."""
-        if self._closed or self._shown is None:
+    def _show_results(self, choice: StackChoice, results: StackResults) -> None:
+        """Update the layers of the results at once, and add those that are not there yet, each in its turn."""
+        self._seconds_per_value = (perf_counter() - self._began) / max(int(np.prod(choice.stack.pixels.shape)), 1)
+        self._pasted.forget()
+        placement = place_results(choice.layer, choice.focus_axis)
+        self._shown = Shown(choice, results, (placement.dropped, *results.warnings))
+        is_first = self.result_layers.get(choice.key, "image") is None
+        for field in ("image", "index"):
+            self._update_or_add(choice.key, field)
+        for field in self._ticked():
+            self._update_or_add(choice.key, field)
+        if is_first:
+            self._turns.add(self._choose_fused)
+
+    def _update_or_add(self, key: tuple[str, int], field: str) -> None:
+        if self.result_layers.get(key, field) is None:
+            self._turns.add(partial(self._show_result, field))
+        else:
+            self._show_result(field)
+
+    def _ticked(self) -> list[str]:
+        return [field for field, box in self._boxes.items() if box.value]
+
+    def _show_result(self, field: str) -> None:
+        """Add or update the layer of one result."""
+        if self.closed or self._shown is None:
             return
         results, choice = self._shown.results, self._shown.choice
         placement = place_results(choice.layer, choice.focus_axis)
-        self._show_heights()
-        if self.confidence_box.value:
-            self._result_layers.show(["confidence"], results, choice, placement)
-        else:
-            self._result_layers.remove(choice.key, "confidence")
-
-    def _show_heights(self) -> None:
-        """Show the heights as they are to be seen now, or take them away."""
-        if self._closed or self._shown is None:
-            return
-        results, choice = self._shown.results, self._shown.choice
-        if self.height_box.value:
+        if field == "height":
             heights = shown_heights(results, choice.stack, HeightScale.of(choice), self.height_controls.view())
-            placement = place_results(choice.layer, choice.focus_axis)
-            self._result_layers.show(["height"], results, choice, placement, heights)
+            self.result_layers.show(["height"], results, choice, placement, heights)
         else:
-            self._result_layers.remove(choice.key, "height")
+            self.result_layers.show([field], results, choice, placement)
+
+    def _show_maps(self) -> None:
+        """Show the maps whose boxes are ticked, and take away those that are not."""
+        if self.closed or self._shown is None:
+            return
+        for field in self._boxes:
+            if field in self._ticked():
+                self._show_result(field)
+            else:
+                self.result_layers.remove(self._shown.choice.key, field)
 
     def _height_view_changed(self) -> None:
-        self._show_heights()
+        if self.height_box.value:
+            self._show_result("height")
         self._show_surface()
+        self.heights_seen.refresh()
 
     def _fail(self, error: Exception) -> None:
         from napari.utils.notifications import show_error
@@ -260,37 +345,87 @@ class FocusStackWidget(FocusStackPanel):
 
     def _option_changed(self) -> None:
         self._refresh()
-        if self.live_box.value:
+        # Not put off by further changes: while a slider is dragged, quick looks follow it.
+        if self.live_box.value and not self._live_timer.isActive():
             self._live_timer.start()
 
     def _refresh_live(self) -> None:
-        options = self._options()
-        if self._closed or options is None or not self.live_box.value:
+        options = self.options()
+        if self.closed or options is None or not self.live_box.value:
             return
         if self._runner.running:
-            if options != self._runner.options:
-                self.cancel()
+            if self._job_end is None and options != self._runner.options:
                 self._run_again = True
+                if self._runner.previewing:
+                    self._runner.supersede()
+                else:
+                    self._stop()
         elif self._outdated():
-            self.fuse()
+            self._fuse(live=True)
+
+    def _quick_look(self, options: FocusStackOptions) -> tuple[PreviewMaker, PreviewPlan] | None:
+        """Return what to show before the whole is there; None where that takes no longer, or nothing is in view."""
+        shown = self.shown_of_chosen()
+        fused = self.shown_layer("image")
+        if shown is None or fused is None:
+            return None
+        choice, known = shown.choice, self._seconds_per_value or 0.0
+        stack = choice.stack
+        if stack.result_array(bool, colour=True).shape != fused.data.shape:
+            return None
+        layers = self.result_layers.of(choice.key)
+        in_view = next((seen for layer in layers.values() if (seen := InView.of(layer, choice, self.viewer))), None)
+        if in_view is None or known * int(np.prod(stack.pixels.shape)) < _WHOLE_AT_ONCE_S:
+            return None
+        # Levelled or masked heights are those of the whole map.
+        plain = self.height_controls.view() == HeightView(trust=self.height_controls.view().trust)
+        fields = tuple(field for field in layers if layers[field].visible and (field != "height" or plain))
+        position = self.position_in_view(choice)
+        rate = self._preview_rate.get(options.method, self._seconds_per_value)
+        return self._previews, plan_preview(stack, position, in_view, options, shown.results, fields, rate)
+
+    def _show_preview(self, preview: Preview) -> None:
+        if self.closed or self._shown is None or self._runner.options is None:
+            return
+        self._preview_rate[self._runner.options.method] = preview.seconds_per_value
+        choice = self._shown.choice
+        if "height" in preview.pixels:
+            preview.pixels["height"] *= np.float32(HeightScale.of(choice).step)
+        self._pasted.paste(preview, self.result_layers.of(choice.key), choice.stack)
 
     def _outdated(self) -> bool:
         """Return whether the result on show is of the chosen stack, but of other options."""
-        shown = self._shown_of_chosen()
-        return shown is not None and self._options() != shown.results.options
+        shown = self.shown_of_chosen()
+        return shown is not None and self.options() != shown.results.options
 
     # ---- what is shown -------------------------------------------------------------------------
 
-    def _shown_of_chosen(self) -> _Shown | None:
+    def shown_of_chosen(self) -> Shown | None:
         """Return the result on show if it is of the stack and the axis that are chosen now."""
-        chosen = self._chosen()
+        chosen = self.chosen()
         if self._shown is None or chosen is None or chosen.key != self._shown.choice.key:
             return None
         return self._shown
 
+    def shown_layer(self, field: str) -> Image | None:
+        """Return the layer of one result of the chosen stack, if it is there."""
+        shown = self.shown_of_chosen()
+        return None if shown is None else self.result_layers.get(shown.choice.key, field)
+
+    def want_height(self) -> Image | None:
+        """Return the layer of heights, added if it was not there; None without a result."""
+        if self.shown_of_chosen() is not None:
+            self.height_box.value = True
+        return self.shown_layer("height")
+
+    def _choose_fused(self) -> None:
+        fused = self.shown_layer("image")
+        if fused is not None and not self.closed:
+            self.viewer.layers.selection.active = fused
+
     def _refresh(self) -> None:
-        chosen, running = self._chosen(), self._runner.running
-        self.description.setText(_NO_STACK if chosen is None else describe_run(chosen.stack, self._options()))
+        chosen, running = self.chosen(), self._runner.running
+        self.description.setText(_NO_STACK if chosen is None else describe_run(chosen.stack, self.options()))
         self.sample_button.visible = chosen is None
         self.fuse_button.enabled = chosen is not None and not running
         self.cancel_button.enabled = running
@@ -299,14 +434,16 @@ class FocusStackWidget(FocusStackPanel):
             self.say(_OUTDATED)
         elif self.status_line.text() == _OUTDATED:
             self.say("")
-        shown = self._shown_of_chosen()
+        shown = self.shown_of_chosen()
         self.warn(shown.warnings if shown is not None else ())
         self._show_sharpness()
         self._show_surface()
+        for section in self.sections:
+            section.refresh()
 
     def _show_sharpness(self) -> None:
-        shown = self._shown_of_chosen()
-        chosen = {} if shown is None else shown.results.chosen.get(self._position_in_view(shown.choice), {})
+        shown = self.shown_of_chosen()
+        chosen = {} if shown is None else shown.results.chosen.get(self.position_in_view(shown.choice), {})
         self.tell_chosen(in_words(chosen))
         report = self._report_in_view()
         self.sharpness_view.setVisible(report is not None)
@@ -315,49 +452,54 @@ class FocusStackWidget(FocusStackPanel):
             self._mark_slice()
 
     def _report_in_view(self) -> SharpnessReport | None:
-        shown = self._shown_of_chosen()
-        return None if shown is None else shown.results.reports.get(self._position_in_view(shown.choice))
+        shown = self.shown_of_chosen()
+        return None if shown is None else shown.results.reports.get(self.position_in_view(shown.choice))
 
-    def _position_in_view(self, choice: StackChoice) -> Position:
-        return tuple(choice.index_in_view(axis, self._viewer) for axis in choice.stack.outer_axes)
+    def position_in_view(self, choice: StackChoice) -> Position:
+        """Return where the sliders stand along the axes that are neither focus nor picture."""
+        return tuple(choice.index_in_view(axis, self.viewer) for axis in choice.stack.outer_axes)
 
     def _show_surface(self) -> None:
         """Measure the heights in view where the section on them is open and they have not been measured yet."""
-        shown = self._shown_of_chosen()
+        shown = self.shown_of_chosen()
         self.surface_figures.setVisible(shown is not None)
         if shown is None or not self.height_section.isExpanded():
             self._measured = None
             return
         choice = shown.choice
-        wanted = self._position_in_view(choice), HeightScale.of(choice), self.height_controls.view()
+        wanted = self.position_in_view(choice), HeightScale.of(choice), self.height_controls.view()
         if self._measured is None or self._measured[0] is not shown or self._measured[1:] != wanted:
             self._measured = (shown, *wanted)
             self.surface_figures.show_report(surface_in_view(shown.results, choice.stack, *wanted))
 
     def _view_moved(self) -> None:
-        if self._closed or self._shown is None or self._shown.choice.layer not in self._viewer.layers:
+        if self.closed or self._shown is None or self._shown.choice.layer not in self.viewer.layers:
             return
         if len(self._shown.results.reports) > 1:
             self._show_sharpness()
             self._show_surface()
         else:
             self._mark_slice()
+        for section in self.sections:
+            section.view_moved()
 
     def _mark_slice(self) -> None:
         if self._shown is not None:
             choice = self._shown.choice
-            self.sharpness_view.plot.set_slice_in_view(choice.index_in_view(choice.focus_axis, self._viewer))
+            self.sharpness_view.plot.set_slice_in_view(choice.index_in_view(choice.focus_axis, self.viewer))
 
     def _go_to_slice(self, k: int) -> None:
         if self._shown is not None:
-            self._shown.choice.go_to_slice(k, self._viewer)
+            self._shown.choice.go_to_slice(k, self.viewer)
 
     def _take_theme(self) -> None:
         from napari.utils.theme import get_theme
 
-        theme = get_theme(self._viewer.theme)
-        colours = (colour.as_hex() for colour in (theme.background, theme.text, theme.current))
+        theme = get_theme(self.viewer.theme)
+        colours = [colour.as_hex() for colour in (theme.background, theme.text, theme.current)]
         self.sharpness_view.plot.set_colours(*colours)
+        for section in self.sections:
+            section.set_colours(*colours)
 
 
 def _reset_choices(choice: ComboBox) -> bool:

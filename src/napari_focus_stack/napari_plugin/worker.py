@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from ..errors import InputError
 from ..options import FocusStackOptions
 from .layers import LayerStack, Position
+from .preview import Preview, PreviewMaker, PreviewPlan
 
 if TYPE_CHECKING:
     from ..chosen import Chosen
+    from ..noise import NoiseModel
     from ..sharpness import SharpnessReport
 
 # Index, height and confidence of one pixel.
@@ -56,6 +59,7 @@ class StackResults:
     reports : dict of position to SharpnessReport
     chosen : dict of position to dict of str to Chosen
         What "auto" chose, by name of the option.
+    noise : dict of position to NoiseModel
     warnings : tuple of str
         Each sentence once.
     options : FocusStackOptions
@@ -68,13 +72,14 @@ class StackResults:
     confidence: npt.NDArray[np.float32]
     reports: dict[Position, SharpnessReport]
     chosen: dict[Position, Mapping[str, Chosen]]
+    noise: dict[Position, NoiseModel]
     warnings: tuple[str, ...]
     options: FocusStackOptions
     slices: int
     focus_axis: int
 
 
-RunOutcome = StackResults | RunFailure | None
+Job = Callable[[], Generator[RunProgress | Preview, None, Any]]
 
 
 def fuse_positions(stack: LayerStack, options: FocusStackOptions) -> Generator[RunProgress, None, StackResults]:
@@ -108,6 +113,7 @@ def fuse_positions(stack: LayerStack, options: FocusStackOptions) -> Generator[R
     height, confidence = (stack.result_array(np.float32, colour=False) for _ in range(2))
     reports: dict[Position, SharpnessReport] = {}
     chosen: dict[Position, Mapping[str, Chosen]] = {}
+    noise: dict[Position, NoiseModel] = {}
     warnings: dict[str, None] = {}
     for number, position in enumerate(stack.positions):
         with closing(focus_stack_steps(stack.at(position), stack.rgb, options=options)) as steps:
@@ -116,9 +122,10 @@ def fuse_positions(stack: LayerStack, options: FocusStackOptions) -> Generator[R
         image[where], index[where] = result.image, result.index
         height[where], confidence[where] = result.height, result.confidence
         reports[position], chosen[position] = result.sharpness, result.chosen
+        noise[position] = result.noise
         warnings |= dict.fromkeys(result.warnings)
     return StackResults(
-        image, index, height, confidence, reports, chosen, tuple(warnings), options, len(view), stack.focus_axis
+        image, index, height, confidence, reports, chosen, noise, tuple(warnings), options, len(view), stack.focus_axis
     )
 
 
@@ -135,6 +142,8 @@ class _Ticket:
     """Asks one run to stop; set in the window's thread, read in the worker's."""
 
     cancelled = False
+    # Whether to stop once the quick look is there.
+    superseded = False
 
 
 class _RunWorker(GeneratorWorker):  # type: ignore[misc]
@@ -151,23 +160,44 @@ class _RunWorker(GeneratorWorker):  # type: ignore[misc]
         self.ticket.cancelled = True
 
 
-def _run(stack: LayerStack, options: FocusStackOptions, ticket: _Ticket) -> Generator[RunProgress, None, RunOutcome]:
+def _run(job: Job, ticket: _Ticket) -> Generator[RunProgress | Preview, None, Any]:
     try:
-        with closing(fuse_positions(stack, options)) as steps:
+        with closing(job()) as steps:
             while not ticket.cancelled:
                 try:
-                    progress = next(steps)
+                    message = next(steps)
                 except StopIteration as end:
-                    results: StackResults = end.value
-                    return results
-                yield progress
+                    return end.value
+                yield message
+                if ticket.superseded and isinstance(message, Preview):
+                    break
         return None
     except Exception as error:
         return RunFailure(error)
 
 
+def _fuse_after_preview(
+    stack: LayerStack, options: FocusStackOptions, maker: PreviewMaker, plan: PreviewPlan
+) -> Generator[RunProgress | Preview, None, StackResults]:
+    preview = yield from _quiet(maker.steps(stack, plan), stack)
+    if preview is not None:
+        yield preview
+    return (yield from fuse_positions(stack, options))
+
+
+def _quiet(steps: Generator[None, None, Preview | None], stack: LayerStack) -> Generator[RunProgress, None, Any]:
+    """Pass the turns of a quick look on as no progress at all, so that the run can be stopped in between."""
+    with closing(steps):
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
+            yield RunProgress(0, 1, 1, stack.position_count)
+
+
 class FocusRunner:
-    """Runs one fusion at a time.
+    """Runs one job at a time.
 
     Parameters
     ----------
@@ -176,38 +206,68 @@ class FocusRunner:
     on_end : callable
         Gets what came of the run, in the window's thread: results, a failure, or None
         where it was cancelled. The next run may be started from it.
+    on_preview : callable or None
+        Gets a `Preview`, in the window's thread.
 
     Attributes
     ----------
     options : FocusStackOptions or None
-        Those of the run under way, or of the last one.
+        Those of the fusion under way, or of the last one.
+    previewing : bool
+        Whether the run under way has its quick look still before it.
     """
 
-    def __init__(self, on_progress: Callable[[RunProgress], None], on_end: Callable[[RunOutcome], None]) -> None:
+    def __init__(
+        self,
+        on_progress: Callable[[RunProgress], None],
+        on_end: Callable[[Any], None],
+        on_preview: Callable[[Preview], None] | None = None,
+    ) -> None:
         self.options: FocusStackOptions | None = None
+        self.previewing = False
         self._on_progress = on_progress
         self._on_end = on_end
+        self._on_preview = on_preview
         self._ticket: _Ticket | None = None
-        self._outcome: RunOutcome = None
+        self._outcome: Any = None
 
     @property
     def running(self) -> bool:
         """Whether a run is under way, or about to stop."""
         return self._ticket is not None
 
-    def start(self, stack: LayerStack, options: FocusStackOptions) -> None:
-        """Start a run.
+    def start(
+        self,
+        stack: LayerStack,
+        options: FocusStackOptions,
+        quick_look: tuple[PreviewMaker, PreviewPlan] | None = None,
+    ) -> None:
+        """Start to fuse.
 
         Raises
         ------
         RuntimeError
-            If one is under way.
+            If a run is under way.
+        """
+        job: Job = partial(fuse_positions, stack, options)
+        if quick_look is not None:
+            job = partial(_fuse_after_preview, stack, options, *quick_look)
+        self.start_job(job)
+        self.options = options
+        self.previewing = quick_look is not None
+
+    def start_job(self, job: Job) -> None:
+        """Start any other work that yields `RunProgress` and returns what came of it.
+
+        Raises
+        ------
+        RuntimeError
+            If a run is under way.
         """
         if self.running:
             raise RuntimeError("a run is under way; cancel it and wait for its end")
         self._ticket, self._outcome = _Ticket(), None
-        self.options = options
-        worker = create_worker(_run, stack, options, self._ticket, _worker_class=_RunWorker, _start_thread=False)
+        worker = create_worker(_run, job, self._ticket, _worker_class=_RunWorker, _start_thread=False)
         worker.ticket = self._ticket
         worker.yielded.connect(self._progressed)
         worker.returned.connect(self._returned)
@@ -219,16 +279,31 @@ class FocusRunner:
         if self._ticket is not None:
             self._ticket.cancelled = True
 
-    def _progressed(self, progress: RunProgress) -> None:
-        if self._ticket is not None and not self._ticket.cancelled:
-            self._on_progress(progress)
+    def supersede(self) -> None:
+        """Ask the run to stop once its quick look is there: another one follows."""
+        if self._ticket is not None:
+            self._ticket.superseded = True
 
-    def _returned(self, outcome: RunOutcome) -> None:
+    def _progressed(self, message: RunProgress | Preview) -> None:
+        if self._ticket is None or self._ticket.cancelled:
+            return
+        if isinstance(message, Preview):
+            self.previewing = False
+            if self._on_preview is not None:
+                self._on_preview(message)
+            if self._ticket.superseded:
+                # It may have gone on to the whole before it was asked.
+                self._ticket.cancelled = True
+        else:
+            self._on_progress(message)
+
+    def _returned(self, outcome: Any) -> None:
         self._outcome = outcome
 
     def _finished(self) -> None:
         cancelled = self._ticket is not None and self._ticket.cancelled
         outcome, self._ticket, self._outcome = (None if cancelled else self._outcome), None, None
+        self.previewing = False
         self._on_end(outcome)
 
 

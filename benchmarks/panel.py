@@ -1,0 +1,116 @@
+"""Measure how live the panel is in a real window, as a Markdown table: needs a screen, or xvfb-run.
+
+    xvfb-run -a -s "-screen 0 1600x1100x24" python benchmarks/panel.py [--size 1024] [--slices 10]
+
+A timer of the event loop ticks every millisecond; the longest gap between two ticks is how long the window
+did not answer. Pauses of Python's garbage collector, which any plugin's window has, are told beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+class Watch:
+    """Ticks of the event loop, and pauses of the garbage collector."""
+
+    def __init__(self) -> None:
+        from qtpy.QtCore import QTimer
+
+        self.ticks: list[float] = []
+        self.pauses: list[tuple[float, float]] = []
+        self._timer = QTimer()
+        self._timer.setInterval(1)
+        self._timer.timeout.connect(lambda: self.ticks.append(time.perf_counter()))
+        self._timer.start()
+        gc.callbacks.append(self._collecting)
+
+    def _collecting(self, phase: str, _: dict[str, Any]) -> None:
+        if phase == "start":
+            self._since = time.perf_counter()
+        else:
+            self.pauses.append((self._since, time.perf_counter() - self._since))
+
+    def gap_ms(self, begin: float) -> tuple[float, float]:
+        """Return the longest gap of ticks since `begin`, and the longest pause of the collector."""
+        ticks = np.array([tick for tick in self.ticks if tick >= begin])
+        pauses = [pause for since, pause in self.pauses if since >= begin]
+        return 1000 * float(np.diff(ticks).max()), 1000 * max(pauses, default=0.0)
+
+
+def wait(done: Callable[[], bool], seconds: float = 120) -> None:
+    from qtpy.QtWidgets import QApplication
+
+    end = time.perf_counter() + seconds
+    while not done() and time.perf_counter() < end:
+        QApplication.processEvents()
+        time.sleep(0.0005)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=1024, help="side of a slice, px")
+    parser.add_argument("--slices", type=int, default=10)
+    parser.add_argument("--rgb", action="store_true")
+    parser.add_argument("--repeat", type=int, default=5)
+    arguments = parser.parse_args()
+
+    import napari
+
+    from napari_focus_stack.synthetic import make_scene
+
+    scene = make_scene("colour" if arguments.rgb else "bumps", (arguments.size,) * 2, arguments.slices)
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(1500, 1000)
+    viewer.add_image(scene.stack, name="stack", rgb=scene.rgb, scale=(1, 0.2, 0.2), axis_labels=("z", "y", "x"))
+    _, panel = viewer.window.add_plugin_dock_widget("napari-focus-stack", "Focus stacking")
+    wait(lambda: False, 4)
+    watch = Watch()
+    rows = []
+
+    def row(what: str, begin: float, picture: float, whole: float) -> None:
+        wait(lambda: False, 0.3)
+        rows.append((what, picture - begin, whole - begin, *watch.gap_ms(begin)))
+
+    panel.height_box.value = panel.confidence_box.value = True
+    for what in ("first run, four layers added", "run, four layers updated"):
+        begin = time.perf_counter()
+        panel.fuse_button.native.click()
+        wait(lambda: not panel.busy)
+        now = time.perf_counter()
+        row(what, begin, now, now)
+    viewer.layers.selection.active.visible = True
+    fused = viewer.layers["stack fused"]
+    seen: list[float] = []
+    fused.events.set_data.connect(lambda: seen.append(time.perf_counter()))
+    for k in range(arguments.repeat):
+        seen.clear()
+        wait(lambda: False, 0.2)
+        begin = time.perf_counter()
+        panel.option_rows.widgets["z_preference"].value = 0.1 + 0.02 * k
+        wait(lambda: not panel.busy)
+        row(f"live, change {k + 1}", begin, seen[0], time.perf_counter())
+    seen.clear()
+    begin = time.perf_counter()
+    for k in range(60):
+        panel.option_rows.widgets["z_preference"].value = -0.5 + k / 60
+        wait(lambda: False, 1 / 60)
+    dragged = len(seen)
+    wait(lambda: not panel.busy)
+    row(f"live, slider dragged for 1 s: {dragged} pictures meanwhile", begin, seen[0], time.perf_counter())
+    print(f"{arguments.slices} slices of {arguments.size} x {arguments.size} px{', RGB' if scene.rgb else ''}.\n")
+    print("| what | first picture, s | whole, s | longest gap, ms | of it garbage collector, ms |")
+    print("|---|---:|---:|---:|---:|")
+    for what, picture, whole, gap, pause in rows:
+        print(f"| {what} | {picture:.2f} | {whole:.2f} | {gap:.0f} | {pause:.0f} |")
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()

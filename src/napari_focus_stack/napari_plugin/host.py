@@ -1,0 +1,66 @@
+"""What the sections of the panel see of it: the viewer, the chosen stack and the result on show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .layers import Position, StackChoice
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from ..options import FocusStackOptions
+    from .results import ResultLayers
+    from .worker import Job, StackResults
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The result that the panel tells about."""
+
+    choice: StackChoice
+    results: StackResults
+    warnings: tuple[str, ...]
+
+
+class PanelHost(Protocol):
+    """The panel, as its sections see it."""
+
+    @property
+    def viewer(self) -> Viewer:
+        """The viewer it is docked in."""
+
+    @property
+    def result_layers(self) -> ResultLayers:
+        """The layers of results."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more part in the viewer."""
+
+    def chosen(self) -> StackChoice | None:
+        """Return the stack and axis that are chosen."""
+
+    def shown_of_chosen(self) -> Shown | None:
+        """Return the result on show if it is of the stack and the axis that are chosen now."""
+
+    def shown_layer(self, field: str) -> Image | None:
+        """Return the layer of one result of the chosen stack, if it is there."""
+
+    def want_height(self) -> Image | None:
+        """Return the layer of heights, added if it was not there; None without a result."""
+
+    def position_in_view(self, choice: StackChoice) -> Position:
+        """Return where the sliders stand along the axes that are neither focus nor picture."""
+
+    def options(self) -> FocusStackOptions | None:
+        """Return the options as set, or None while what is typed is refused."""
+
+    def start_job(self, job: Job, on_end: Callable[[Any], None]) -> bool:
+        """Run work that yields progress, as a fusion does; False where one is under way."""
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence on what has become of a run."""

@@ -1,0 +1,213 @@
+"""The folded section on the 3-D relief: the height map as a surface, the fused image draped over it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QSlider
+
+from ..mesh import Mesh, height_mesh
+from .host import Shown
+from .latest import Latest
+from .layers import METADATA_KEY, Position
+from .placement import place_results
+from .section import Section, Sentence
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Surface
+
+# From the front and above, (z, y, x), where z comes towards the camera.
+_LOOK, _UP = (-0.8, -0.6, 0.0), (0.6, -0.8, 0.0)
+_TEXTURE_PX = 2048
+_IN_3D, _IN_2D = "Show in &3-D", "Back to &2-D"
+
+
+class ReliefSection(Section):
+    """One click to a relief and back.
+
+    Attributes
+    ----------
+    button : QPushButton
+    exaggeration : QSlider
+        In tenths: 10 is true to scale.
+    told : Sentence
+    """
+
+    def __init__(self) -> None:
+        super().__init__("Relief")
+        self.button = QPushButton(_IN_3D)
+        self.button.setToolTip("The height map as a surface, with the fused image draped over it.")
+        self.exaggeration = QSlider(Qt.Orientation.Horizontal)
+        self.exaggeration.setRange(1, 200)
+        self.exaggeration.setValue(10)
+        self.exaggeration.setToolTip("Heights are drawn so many times as high as they are.")
+        self.times = QLabel("× 1")
+        self.turn_box = QCheckBox("&Last slice below")
+        self.turn_box.setToolTip("For stacks that were focused downwards: turns hills into valleys.")
+        self.told = Sentence()
+        row = QHBoxLayout()
+        label = QLabel("E&xaggerate")
+        label.setBuddy(self.exaggeration)
+        for widget in (label, self.exaggeration, self.times):
+            row.addWidget(widget)
+        self.rows.addWidget(self.button)
+        self.rows.addLayout(row)
+        self.rows.addWidget(self.turn_box)
+        self.rows.addWidget(self.told)
+        self.button.clicked.connect(self._turn)
+        self.exaggeration.valueChanged.connect(self._exaggerate)
+        self.turn_box.toggled.connect(self._exaggerate)
+        self._latest = Latest()
+        self._surface: Surface | None = None
+        self._of: tuple[Shown, Position] | None = None
+        self._hidden: list[Any] = []
+        self._point: tuple[float, ...] = ()
+        self._active: Any = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a relief is being made."""
+        return self._latest.busy
+
+    def refresh(self) -> None:
+        """Follow another result."""
+        shown = self.host.shown_of_chosen()
+        self.setVisible(shown is not None)
+        if self._surface is not None and self._surface not in self.host.viewer.layers:
+            self._surface = self._of = None
+        in_3d = self._surface is not None and self.host.viewer.dims.ndisplay == 3
+        self.button.setText(_IN_2D if in_3d else _IN_3D)
+        now = None if shown is None else (shown, self.host.position_in_view(shown.choice))
+        if in_3d and shown is not None and self._of is not None and (self._of[0] is not shown or self._of != now):
+            self._make(shown)
+
+    def view_moved(self) -> None:
+        """Follow the time in view, and the button of the viewer that turns to 2-D."""
+        self.refresh()
+
+    def shut_down(self) -> None:
+        """Leave the layers as they are."""
+        self._latest.close()
+
+    def _turn(self) -> None:
+        viewer = self.host.viewer
+        if self._surface is not None and viewer.dims.ndisplay == 3:
+            viewer.dims.ndisplay = 2
+            # Left in the list it would change the range of the z slider.
+            surface, self._surface = self._surface, None
+            viewer.layers.remove(surface)
+            for layer in self._hidden:
+                layer.visible = True
+            self._hidden = []
+            viewer.dims.point = self._point
+            viewer.layers.selection.active = self._active if self._active in viewer.layers else None
+            self.refresh()
+            return
+        shown = self.host.shown_of_chosen()
+        if shown is not None:
+            self._make(shown)
+
+    def _make(self, shown: Shown) -> None:
+        position = self.host.position_in_view(shown.choice)
+        where = shown.choice.stack.result_index(position)
+        fused = self.host.shown_layer("image")
+        image = (shown.results.image if fused is None else fused.data)[where]
+        gray = None if fused is None or fused.rgb else (tuple(fused.contrast_limits), fused.colormap, fused.gamma)
+        work = partial(_relief, shown.results.height[where], image, gray)
+        self._latest.request(work, partial(self._show, shown, position))
+
+    def _show(self, shown: Shown, position: Position, made: tuple[Mesh, npt.NDArray[Any]]) -> None:
+        viewer = self.host.viewer
+        if shown is not self.host.shown_of_chosen():
+            return
+        mesh, texture = made
+        if self._surface is not None and self._surface in viewer.layers:
+            viewer.layers.remove(self._surface)
+        else:
+            self._hidden = [layer for layer in viewer.layers if layer.visible]
+            self._point, self._active = viewer.dims.point, viewer.layers.selection.active
+        for layer in self._hidden:
+            layer.visible = False
+        choice = shown.choice
+        placement = place_results(choice.layer, choice.focus_axis).keywords
+        axes = choice.stack.plane_axes if choice.stack.keeps_focus_axis else (0, 1)
+        self._step = abs(float(choice.layer.scale[choice.focus_axis])) * _in_unit_of(choice.layer, choice)
+        scale = [float(placement["scale"][axis]) for axis in axes]
+        self._middle = float(np.nanmean(mesh.vertices[:, 0]))
+        unit = choice.layer.units[choice.stack.plane_axes[0]]
+        self._surface = viewer.add_surface(
+            (mesh.vertices, mesh.faces),
+            texture=texture,
+            texcoords=mesh.texture_places,
+            shading="none",
+            name=f"{choice.layer.name} relief",
+            scale=(self._step, *scale),
+            translate=(0, *(float(placement["translate"][axis]) for axis in axes)),
+            units=(unit,) * 3,
+            metadata={METADATA_KEY: {"result": "relief", "source": choice.layer.name, "step_px": mesh.step_px}},
+        )
+        self._of = (shown, position)
+        self._exaggerate()
+        if viewer.dims.ndisplay != 3:
+            viewer.dims.ndisplay = 3
+            viewer.reset_view()
+            towards = self._towards()
+            camera = getattr(viewer, "scene", viewer).camera
+            camera.set_view_direction(*((towards * z, y, x) for z, y, x in (_LOOK, _UP)))
+        thinned = f", one every {mesh.step_px} px" if mesh.step_px > 1 else ""
+        self.told.say(f"{len(mesh.vertices)} points{thinned}.")
+        self.refresh()
+
+    def _towards(self) -> int:
+        """Return 1 where the viewer's z comes towards the camera, as it does unless set otherwise; else -1."""
+        orientation = getattr(getattr(self.host.viewer, "scene", self.host.viewer).camera, "orientation", ("towards",))
+        return 1 if str(orientation[0]) == "towards" else -1
+
+    def _exaggerate(self) -> None:
+        times = self.exaggeration.value() / 10
+        self.times.setText(f"× {times:g}")
+        surface = self._surface
+        if surface is not None and surface in self.host.viewer.layers:
+            scale, place = np.array(surface.scale), np.array(surface.translate)
+            # Later slices come towards the camera, unless they are to lie below.
+            times *= -self._towards() if self.turn_box.isChecked() else self._towards()
+            scale[0] = self._step * times
+            place[0] = self._middle * self._step * (1 - times)
+            surface.scale, surface.translate = scale, place
+
+
+def _in_unit_of(layer: Image, choice: Any) -> float:
+    """Return how many units of y make one of z, 1 where they cannot be compared."""
+    z, y = layer.units[choice.focus_axis], layer.units[choice.stack.plane_axes[0]]
+    try:
+        return float((1 * z).to(y).magnitude)
+    except Exception:
+        return 1.0
+
+
+def _relief(
+    height: npt.NDArray[np.float32], image: npt.NDArray[Any], gray: tuple[Any, Any, float] | None
+) -> tuple[Mesh, npt.NDArray[Any]]:
+    step = -(-max(image.shape[:2]) // _TEXTURE_PX)
+    image = image[::step, ::step]
+    if gray is None:
+        colour = image[..., :3]
+        texture = colour if colour.dtype == np.uint8 else (255 * _stretched(colour, _range(colour))).astype(np.uint8)
+    else:
+        limits, colormap, gamma = gray
+        texture = (255 * colormap.map(_stretched(image, limits).ravel() ** gamma)[:, :3]).astype(np.uint8)
+        texture = texture.reshape(*image.shape[:2], 3)
+    return height_mesh(height), np.ascontiguousarray(texture)
+
+
+def _stretched(image: npt.NDArray[Any], limits: tuple[float, float]) -> npt.NDArray[np.float32]:
+    low, high = limits
+    return np.clip((image.astype(np.float32) - low) / max(high - low, 1e-30), 0, 1)
+
+
+def _range(image: npt.NDArray[Any]) -> tuple[float, float]:
+    return (0.0, float(np.iinfo(image.dtype).max)) if image.dtype.kind in "ui" else (0.0, 1.0)

@@ -1,0 +1,293 @@
+"""The folded section on retouching: paint the slice that should win, and the fused image follows the stroke."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QPushButton
+
+from ..by_map import retouch
+from ..slices import SliceKind
+from .host import Shown
+from .latest import Latest
+from .layers import METADATA_KEY, LayerStack, Position
+from .placement import place_results
+from .section import Section, Sentence
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels
+    from napari.utils.colormaps import DirectLabelColormap
+
+    from .worker import StackResults
+
+_REST_MS = 25
+_HINT = "Go to the slice that should win, and paint with napari's brush: the fused image follows."
+_EVENTS = ("labels_update", "paint", "set_data", "data")
+
+Part = tuple[slice, slice]
+Patch = tuple[Position, Part, npt.NDArray[Any]]
+
+
+class RetouchSection(Section):
+    """A Labels layer of strokes for each stack: 0 where the fused image stands, k + 1 where slice k is taken.
+
+    Attributes
+    ----------
+    start_button, undo_button, redo_button : QPushButton
+    slice_box : QCheckBox
+        Shows the slice in view in place of the results.
+    told : Sentence
+    """
+
+    def __init__(self) -> None:
+        super().__init__("Retouch")
+        self.told = Sentence(_HINT)
+        self.start_button = QPushButton("&Paint")
+        self.start_button.setToolTip("Takes up napari's brush, with the slice in view as its colour.")
+        self.undo_button, self.redo_button = QPushButton("&Undo"), QPushButton("&Redo")
+        self.slice_box = QCheckBox("See the s&lice while painting")
+        self.slice_box.setToolTip("Hides the results, so that the slice in view is seen.")
+        self.rows.addWidget(self.told)
+        buttons = QHBoxLayout()
+        for button in (self.start_button, self.undo_button, self.redo_button):
+            buttons.addWidget(button)
+        self.rows.addLayout(buttons)
+        self.rows.addWidget(self.slice_box)
+        self.start_button.clicked.connect(self._start)
+        self.undo_button.clicked.connect(partial(self._undo, "undo"))
+        self.redo_button.clicked.connect(partial(self._undo, "redo"))
+        self.slice_box.toggled.connect(self._see_slice)
+        self._strokes: dict[tuple[str, int], Labels] = {}
+        self._applied: dict[tuple[str, int], tuple[StackResults, npt.NDArray[Any]]] = {}
+        self._dirty: dict[Position, Part] = {}
+        self._hidden: list[Image] = []
+        self._latest = Latest()
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_REST_MS)
+        self._timer.timeout.connect(self._follow)
+
+    @property
+    def busy(self) -> bool:
+        """Whether the fused image does not follow the strokes yet."""
+        return self._timer.isActive() or self._latest.busy or bool(self._dirty)
+
+    def refresh(self) -> None:
+        """Keep strokes through runs; where their layer is gone the fused image stands."""
+        shown = self.host.shown_of_chosen()
+        self.setVisible(shown is not None)
+        strokes = self.strokes()
+        for button in (self.undo_button, self.redo_button, self.slice_box):
+            button.setEnabled(strokes is not None)
+        if shown is None:
+            return
+        key = shown.choice.key
+        if strokes is None:
+            gone = self._strokes.pop(key, None)
+            if gone is not None:
+                self._disconnect(gone)
+                self._applied.pop(key, None)
+                self._show_unpainted(shown)
+                self.told.say(_HINT)
+            return
+        known = self._applied.get(key)
+        if known is None or known[0] is not shown.results:
+            if strokes.data.shape != shown.results.index.shape:
+                return
+            # A new result knows no strokes: all of them are done again.
+            self._applied[key] = (shown.results, np.zeros_like(strokes.data))
+            self._dirty.clear()
+            self._show_unpainted(shown)
+            self._follow()
+
+    def view_moved(self) -> None:
+        """Paint with the slice in view."""
+        shown, strokes = self.host.shown_of_chosen(), self.strokes()
+        if shown is not None and strokes is not None:
+            k = shown.choice.index_in_view(shown.choice.focus_axis, self.host.viewer)
+            if strokes.selected_label not in (0, k + 1):
+                strokes.selected_label = k + 1
+            self._tell()
+
+    def shut_down(self) -> None:
+        """Leave the layers as they are."""
+        self._timer.stop()
+        self._latest.close()
+        self._see_slice(False)
+        for strokes in self._strokes.values():
+            self._disconnect(strokes)
+
+    def strokes(self) -> Labels | None:
+        """Return the strokes on the chosen stack, if there are any."""
+        chosen = self.host.chosen()
+        strokes = None if chosen is None else self._strokes.get(chosen.key)
+        return strokes if strokes is not None and strokes in self.host.viewer.layers else None
+
+    def _start(self) -> None:
+        shown = self.host.shown_of_chosen()
+        if shown is None:
+            return
+        strokes = self.strokes()
+        if strokes is None:
+            strokes = self._adopted(shown) or self._added(shown)
+            self._strokes[shown.choice.key] = strokes
+            for name in _EVENTS:
+                getattr(strokes.events, name).connect(self._painted)
+        viewer = self.host.viewer
+        viewer.layers.selection.active = strokes
+        strokes.mode = "paint"
+        k = shown.choice.index_in_view(shown.choice.focus_axis, viewer)
+        strokes.selected_label = k + 1
+        self.refresh()
+        self._tell()
+
+    def _adopted(self, shown: Shown) -> Labels | None:
+        """Return the selected layer if it can be strokes: saved ones that were opened again."""
+        from napari.layers import Labels
+
+        layer = self.host.viewer.layers.selection.active
+        fits = isinstance(layer, Labels) and layer.data.shape == shown.results.index.shape
+        if not fits or int(np.max(layer.data)) > shown.results.slices or layer in self._strokes.values():
+            return None
+        layer.colormap = _slice_colours(shown.results.slices)
+        return layer
+
+    def _added(self, shown: Shown) -> Labels:
+        placement = place_results(shown.choice.layer, shown.choice.focus_axis)
+        return self.host.viewer.add_labels(
+            np.zeros(shown.results.index.shape, np.uint16),
+            name=f"{shown.choice.layer.name} retouch",
+            opacity=0.3,
+            colormap=_slice_colours(shown.results.slices),
+            metadata={METADATA_KEY: {"result": "retouch", "source": shown.choice.layer.name}},
+            **placement.keywords,
+        )
+
+    def _disconnect(self, strokes: Labels) -> None:
+        for name in _EVENTS:
+            getattr(strokes.events, name).disconnect(self._painted)
+
+    def _undo(self, which: str, _: bool = False) -> None:
+        strokes = self.strokes()
+        if strokes is not None:
+            getattr(strokes, which)()
+
+    def _see_slice(self, see: bool) -> None:
+        if see:
+            fields = (self.host.shown_layer(field) for field in ("image", "index", "height", "confidence"))
+            self._hidden = [layer for layer in fields if layer is not None and layer.visible]
+        for layer in self._hidden:
+            layer.visible = not see
+
+    # ---- the fused image follows ---------------------------------------------------------------
+
+    def _painted(self) -> None:
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def _follow(self) -> None:
+        """Do what changed since it was done last, one piece at a time, so that a long stroke is followed."""
+        shown, strokes = self.host.shown_of_chosen(), self.strokes()
+        if self.host.closed or shown is None or strokes is None:
+            return
+        known = self._applied.get(shown.choice.key)
+        if known is None or known[0] is not shown.results or strokes.data.shape != known[1].shape:
+            return
+        self._note_changes(shown.choice.stack, strokes.data, known[1])
+        if self._dirty and not self._latest.busy:
+            dirty, self._dirty = self._dirty, {}
+            stack = shown.choice.stack
+            now = {position: np.array(strokes.data[stack.result_index(position)]) for position in dirty}
+            work = partial(_patches, stack, shown.results, now, dirty)
+            self._latest.request(work, partial(self._apply, shown))
+
+    def _note_changes(self, stack: LayerStack, now: npt.NDArray[Any], before: npt.NDArray[Any]) -> None:
+        if np.array_equal(now, before):
+            return
+        for position in stack.positions:
+            where = stack.result_index(position)
+            changed = now[where] != before[where]
+            if changed.any():
+                y, x = (np.flatnonzero(changed.any(axis=axis)) for axis in (1, 0))
+                part = (slice(int(y[0]), int(y[-1]) + 1), slice(int(x[0]), int(x[-1]) + 1))
+                self._dirty[position] = _both(self._dirty.get(position), part)
+        before[...] = now
+
+    def _apply(self, shown: Shown, patches: list[Patch]) -> None:
+        fused, index = self.host.shown_layer("image"), self.host.shown_layer("index")
+        strokes = self.strokes()
+        if self.host.shown_of_chosen() is not shown or strokes is None:
+            return
+        stack = shown.choice.stack
+        for layer, original in ((fused, shown.results.image), (index, shown.results.index)):
+            if layer is not None and layer.data is original:
+                # The result itself stays as it was fused.
+                layer.data = original.copy()
+        for position, part, pixels in patches:
+            where = stack.result_index(position)
+            if fused is not None:
+                fused.data[where][part] = pixels
+            if index is not None:
+                here, was = strokes.data[where][part], shown.results.index[where][part]
+                index.data[where][part] = np.where(here > 0, here - 1, was)
+        for layer in (fused, index):
+            if layer is not None:
+                layer.refresh(extent=False)
+        if fused is not None:
+            labels = [int(label) for label in np.unique(strokes.data) if label]
+            told = {**fused.metadata.get(METADATA_KEY, {}), "retouched_slices": [label - 1 for label in labels]}
+            told["retouched_px"] = int(np.count_nonzero(strokes.data))
+            fused.metadata = {**fused.metadata, METADATA_KEY: told}
+        self._tell()
+        self._follow()
+
+    def _show_unpainted(self, shown: Shown) -> None:
+        for field in ("image", "index"):
+            layer = self.host.shown_layer(field)
+            original = getattr(shown.results, field)
+            if layer is not None and layer.data is not original:
+                layer.data = original
+                told = {k: v for k, v in layer.metadata.get(METADATA_KEY, {}).items() if not k.startswith("retouched")}
+                layer.metadata = {**layer.metadata, METADATA_KEY: told}
+
+    def _tell(self) -> None:
+        strokes = self.strokes()
+        if strokes is None:
+            return
+        label = strokes.selected_label
+        brush = f"The brush takes slice {label - 1}." if label else "The brush erases strokes."
+        painted = int(np.count_nonzero(strokes.data))
+        self.told.say(f"{brush} {painted} px are retouched." if painted else f"{brush} {_HINT}")
+
+
+def _patches(
+    stack: LayerStack, results: StackResults, strokes: dict[Position, npt.NDArray[Any]], dirty: dict[Position, Part]
+) -> list[Patch]:
+    patches = []
+    for position, part in dirty.items():
+        view = stack.at(position)
+        kind = SliceKind(view.shape[1:], view.dtype, stack.rgb)
+        fused = results.image[stack.result_index(position)]
+        where, pixels = retouch(fused, strokes[position], view.part, kind, results.noise[position], part)
+        patches.append((position, where, pixels))
+    return patches
+
+
+def _both(a: Part | None, b: Part) -> Part:
+    if a is None:
+        return b
+    rows, columns = (slice(min(p.start, q.start), max(p.stop, q.stop)) for p, q in zip(a, b, strict=True))
+    return rows, columns
+
+
+def _slice_colours(slices: int) -> DirectLabelColormap:
+    """Return a colour for every slice, that of the focus-index map."""
+    from napari.utils.colormaps import DirectLabelColormap, ensure_colormap
+
+    shades = ensure_colormap("viridis").map(np.linspace(0, 1, slices))
+    colours: dict[int | None, Any] = {k + 1: shade for k, shade in enumerate(shades)}
+    return DirectLabelColormap(color_dict=colours | {None: "transparent", 0: "transparent"})

@@ -1,0 +1,139 @@
+"""Live: a quick look at what is in view, then the whole; the last change wins."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_focus_stack import FocusStackOptions, focus_stack
+from napari_focus_stack.napari_plugin import widget
+from napari_focus_stack.napari_plugin.layers import LayerStack
+from napari_focus_stack.napari_plugin.preview import InView, averaged, plan_preview
+from napari_focus_stack.synthetic import make_scene
+from windows import RUN_MS, HeldStack, names
+
+pytestmark = pytest.mark.usefixtures("window_libraries")
+
+SEEN = (slice(80, 160), slice(100, 200))
+NOISE, SLICES = 5, 6
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return make_scene("bumps", (256, 320), slices=SLICES)
+
+
+@pytest.fixture
+def fused(viewer, panel, run, scene, qtbot, monkeypatch):
+    """Fuse a stack that can be held, and look at a part of the result at full resolution."""
+    monkeypatch.setattr(widget, "_WHOLE_AT_ONCE_S", 0)
+    held = HeldStack(scene.stack)
+    viewer.add_image(held, name="bumps", contrast_limits=(0, 65535), scale=(2, 0.5, 0.5))
+    held.let(NOISE + SLICES)
+    run(panel)
+    layer = viewer.layers["bumps fused"]
+    viewer.layers["bumps focus index"].visible = True
+    # What the canvas sets when it is drawn, which a window that is not shown never is.
+    layer.corner_pixels = np.array([[part.start for part in SEEN], [part.stop - 1 for part in SEEN]])
+    layer.scale_factor = 0.5
+    panel._seconds_per_value = 1e-9
+    return layer, held
+
+
+def change(panel, qtbot, held, method="log"):
+    """Change an option and let the quick look end, the whole not begin."""
+    panel.option_rows.widgets["method"].value = method
+    held.let(SLICES)
+    qtbot.waitUntil(lambda: panel._runner.running and not panel._runner.previewing, timeout=RUN_MS)
+
+
+def test_quick_look_is_of_what_is_in_view_and_the_whole_follows(viewer, panel, fused, qtbot, wait_end, scene):
+    layer, held = fused
+    index = viewer.layers["bumps focus index"]
+    before, index_before = layer.data.copy(), index.data.copy()
+    change(panel, qtbot, held)
+    expected = focus_stack(scene.stack, method="log")
+    np.testing.assert_array_equal(layer.data[SEEN], expected.image[SEEN])
+    assert (index.data[SEEN] == expected.index[SEEN]).mean() > 0.95
+    assert (layer.data != before).any()
+    outside = np.s_[: SEEN[0].start - 16]
+    np.testing.assert_array_equal(layer.data[outside], before[outside])
+    np.testing.assert_array_equal(index.data[outside], index_before[outside])
+    held.let(100)
+    wait_end(panel)
+    np.testing.assert_array_equal(layer.data, expected.image)
+    assert names(viewer) == ["bumps", "bumps fused", "bumps focus index"]
+
+
+def test_cancelled_after_the_quick_look_all_is_as_before(viewer, panel, fused, qtbot, wait_end):
+    layer, held = fused
+    before, index_before = layer.data.copy(), viewer.layers["bumps focus index"].data.copy()
+    change(panel, qtbot, held)
+    assert (layer.data != before).any()
+    panel.cancel_button.native.click()
+    held.let(100)
+    wait_end(panel)
+    np.testing.assert_array_equal(layer.data, before)
+    np.testing.assert_array_equal(viewer.layers["bumps focus index"].data, index_before)
+    assert "Out of date" in panel.status_line.text()
+
+
+def test_change_taken_back_shows_the_result_again(panel, fused, qtbot, wait_end):
+    layer, held = fused
+    before = layer.data.copy()
+    change(panel, qtbot, held)
+    panel.option_rows.widgets["method"].value = "laplacian"
+    held.let(100)
+    wait_end(panel)
+    np.testing.assert_array_equal(layer.data, before)
+    assert panel.status_line.isHidden()
+
+
+def test_a_slider_that_is_dragged_shows_quick_looks_and_ends_with_the_last(panel, fused, qtbot, wait_end, scene):
+    layer, held = fused
+    looks = []
+    layer.events.set_data.connect(lambda: looks.append(layer.data[SEEN].copy()))
+    held.let(1000)
+    for step in range(12):
+        panel.option_rows.widgets["z_preference"].value = -0.4 + step / 20
+        qtbot.wait(50)
+    meanwhile = len(looks)
+    wait_end(panel)
+    assert meanwhile > 1
+    np.testing.assert_array_equal(layer.data, focus_stack(scene.stack, z_preference=0.15).image)
+
+
+# ---- what is planned -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def results():
+    class Results:
+        chosen = {}
+
+    return Results()
+
+
+@pytest.mark.parametrize(("zoomed_out", "cost", "factor"), [(1, 1e-9, 1), (3.2, 1e-9, 3), (1, 1e-6, 3)])
+def test_quick_look_is_no_finer_than_the_screen_nor_dearer_than_a_blink(results, zoomed_out, cost, factor):
+    stack = LayerStack(np.zeros((4, 500, 700), np.uint16), 0, False)
+    seen = InView((100, 300), (200, 600), zoomed_out)
+    options = FocusStackOptions(levels=5, height_smoothing_px=12, noise=(0.5, 64))
+    plan = plan_preview(stack, (), seen, options, results, ("image",), cost)
+    assert plan.factor >= factor
+    assert plan.rows.start <= 100
+    assert plan.rows.stop >= 300
+    assert plan.columns.start <= 200
+    assert plan.columns.stop >= 600
+    values = 4 * (plan.rows.stop - plan.rows.start) * (plan.columns.stop - plan.columns.start) / plan.factor**2
+    assert values * cost <= 0.121
+    assert plan.options.height_smoothing_px == pytest.approx(12 / plan.factor)
+    assert plan.options.noise[1] == pytest.approx(64 / plan.factor**2)
+    assert plan.options.levels == max(5 - round(np.log2(plan.factor)), 1)
+
+
+def test_averaging_keeps_the_mean_and_the_kind_of_pixels():
+    image = np.random.default_rng(0).integers(0, 65535, (30, 41, 3)).astype(np.uint16)
+    small = averaged(image, 4)
+    assert (small.shape, small.dtype) == ((7, 10, 3), np.uint16)
+    assert small[2, 3, 1] == round(image[8:12, 12:16, 1].mean())
