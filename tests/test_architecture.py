@@ -50,6 +50,8 @@ ORDER = [
     "align",
     "synthetic",
     "options",
+    "presets",
+    "recipe",
     "chosen",
     "stacker",
     "pipeline",
