@@ -51,6 +51,8 @@ ORDER = [
     "align",
     "synthetic",
     "options",
+    "presets",
+    "recipe",
     "chosen",
     "stacker",
     "pipeline",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -39,8 +40,11 @@ def names(viewer):
 
 
 @pytest.fixture
-def workers(qtbot):
+def workers(qtbot, monkeypatch):
     """Let no worker outlive its test."""
+    # Nothing is kept from one test to the next, nor in the home of who runs them.
+    kept = SimpleNamespace(live=True, height=False, confidence=False, options="")
+    monkeypatch.setattr("napari_focus_stack.napari_plugin.remembered.plugin_settings", lambda: kept)
     from superqt.utils import WorkerBase
 
     def done():

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .layers import Position, StackChoice
 
 if TYPE_CHECKING:
-    from napari.layers import Image
+    from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
     from ..options import FocusStackOptions
+    from .heights import HeightView
     from .results import ResultLayers
     from .worker import Job, StackResults
 
@@ -49,6 +50,12 @@ class PanelHost(Protocol):
 
     def shown_layer(self, field: str) -> Image | None:
         """Return the layer of one result of the chosen stack, if it is there."""
+
+    def height_view(self) -> HeightView:
+        """Return how heights are levelled and masked."""
+
+    def strokes(self) -> Labels | None:
+        """Return the strokes of retouching on the chosen stack, if there are any."""
 
     def want_height(self) -> Image | None:
         """Return the layer of heights, added if it was not there; None without a result."""

@@ -46,6 +46,18 @@ class OptionRows:
         values = {name: _entered(OPTION_SPECS[name], widget) for name, widget in self.widgets.items()}
         return FocusStackOptions.of(**values)
 
+    def set_options(self, options: FocusStackOptions) -> None:
+        """Set every widget to what an option is; each change is told as if it were made by hand."""
+        for name, widget in self.widgets.items():
+            value = getattr(options, name)
+            if isinstance(widget, LineEdit):
+                value = ", ".join(f"{number:g}" for number in value) if isinstance(value, tuple) else str(value)
+            elif isinstance(widget, ComboBox) and value not in widget.choices:
+                # The channel of another stack.
+                continue
+            if widget.value != value:
+                widget.value = value
+
     def set_channels(self, colour: bool) -> None:
         """Offer the channels of a colour stack; a gray one has nothing to choose."""
         self._colour = colour

@@ -43,9 +43,10 @@ class OthersSection(Section):
         self.told = Sentence(_HINT)
         self.choice = QComboBox()
         self.choice.setToolTip("Layers whose slices have the number and size of this stack's.")
+        self.choice.setAccessibleName("Layer to fuse by this map")
         self.choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.choice.setMinimumContentsLength(8)
-        self.apply_button = QPushButton("&Apply this map")
+        self.apply_button = QPushButton("Apply this map")
         for widget in (self.told, self.choice, self.apply_button):
             self.rows.addWidget(widget)
         self.apply_button.clicked.connect(self._apply)
@@ -68,6 +69,8 @@ class OthersSection(Section):
             self.choice.setCurrentIndex(max(self.choice.findText(before), 0))
             self._offered = offered
         self.apply_button.setEnabled(bool(offered))
+        for widget in (self.choice, self.apply_button):
+            widget.setVisible(bool(offered))
         self.told.say(_HINT if offered else _NOTHING)
 
     def _fitting(self, shown: Shown) -> list[StackChoice]:

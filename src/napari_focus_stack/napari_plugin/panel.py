@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, Container, ProgressBar, PushButton
@@ -11,11 +11,14 @@ from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
+from ..presets import PRESETS
 from .cursor_section import CursorSection
+from .keyboard import name_field, read_in_order
 from .option_rows import OptionRows
 from .others_section import OthersSection
 from .plots import SharpnessView
 from .profile_section import ProfileSection
+from .recipe_section import RecipeSection
 from .relief_section import ReliefSection
 from .retouch_section import RetouchSection
 from .section import Section
@@ -34,22 +37,30 @@ class FocusStackPanel(Container):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__(labels=False)
-        self.stack_choice = ComboBox(label="Z-stack", choices=self._stack_choices)
-        self.axis_choice = ComboBox(label="Focus axis", choices=self._axis_choices)
-        self.sample_button = PushButton(text="Open the sample stack")
+        self.stack_choice = ComboBox(label="&Z-stack", choices=self._stack_choices)
+        self.axis_choice = ComboBox(label="Focus &axis", choices=self._axis_choices)
+        self.sample_button = PushButton(text="&Open the sample stack")
         self.option_rows = OptionRows()
+        self.preset_choice = ComboBox(
+            label="&Kind",
+            choices=[(preset.title, name) for name, preset in PRESETS.items()],
+            nullable=True,
+            value=None,
+            tooltip="\n".join(f"{preset.title}: {preset.help}" for preset in PRESETS.values()),
+        )
+        self.reset_button = PushButton(text="&Reset", tooltip="Sets every option to its default.")
         self.more_options = QCollapsible("More options", expandedIcon="▾", collapsedIcon="▸")
         self.height_controls, self.surface_figures = HeightControls(), SurfaceFigures()
         self.height_section = QCollapsible("Height map", expandedIcon="▾", collapsedIcon="▸")
         self.height_box = CheckBox(
-            text="Height", tooltip="Adds the focus position between slices, in the unit of the focus axis."
+            text="Hei&ght", tooltip="Adds the focus position between slices, in the unit of the focus axis."
         )
-        self.confidence_box = CheckBox(text="Confidence", tooltip="Adds how sure the height is, from 0 to 1.")
+        self.confidence_box = CheckBox(text="Confid&ence", tooltip="Adds how sure the height is, from 0 to 1.")
         self.live_box = CheckBox(
-            text="Live", value=True, tooltip="Fuses anew when an option changes, once there is a result."
+            text="L&ive", value=True, tooltip="Fuses anew when an option changes, once there is a result."
         )
-        self.fuse_button = PushButton(text="Fuse")
-        self.cancel_button = PushButton(text="Cancel", enabled=False)
+        self.fuse_button = PushButton(text="F&use")
+        self.cancel_button = PushButton(text="&Cancel", enabled=False)
         self.progress_bar = ProgressBar(min=0, max=1, value=0)
         self.description, self.status_line, self.warning_lines = _sentence(), _sentence(), _sentence()
         self.chosen_line = _sentence()
@@ -59,6 +70,7 @@ class FocusStackPanel(Container):  # type: ignore[misc]
         # Below the curve, in this order.
         self.retouch, self.others, self.relief = RetouchSection(), OthersSection(), ReliefSection()
         self.heights_seen = ProfileSection()
+        self.recipes = RecipeSection()
         self.sections: list[Section] = [
             self.measures,
             self.cursor,
@@ -66,6 +78,7 @@ class FocusStackPanel(Container):  # type: ignore[misc]
             self.others,
             self.heights_seen,
             self.relief,
+            self.recipes,
         ]
         self._lay_out()
         self.closing = _Closing(self.native)
@@ -83,6 +96,7 @@ class FocusStackPanel(Container):  # type: ignore[misc]
         rows.addLayout(_form(self.stack_choice, self.axis_choice))
         rows.addWidget(self.description)
         rows.addWidget(self.sample_button.native)
+        rows.addLayout(_form(self.preset_choice, beside={self.preset_choice: self.reset_button}))
         rows.addLayout(_form(*self.option_rows.folded(advanced=False)))
         rows.addWidget(_folded(self.more_options, _form(*self.option_rows.folded(advanced=True))))
         rows.addWidget(self.chosen_line)
@@ -104,6 +118,7 @@ class FocusStackPanel(Container):  # type: ignore[misc]
         rows.addStretch()
         self.native.layout().setContentsMargins(0, 0, 0, 0)
         self.native.layout().addWidget(_ScrollArea(column))
+        read_in_order(column)
 
     def say(self, sentence: str) -> None:
         """Show what has become of the run, or nothing."""
@@ -158,9 +173,11 @@ class _ScrollArea(QScrollArea):  # type: ignore[misc]
         return bool(super().eventFilter(column, event))
 
 
-def _form(*widgets: ValueWidget) -> QFormLayout:
+def _form(*widgets: ValueWidget, beside: Mapping[ValueWidget, PushButton] | None = None) -> QFormLayout:
     form = QFormLayout()
     form.setContentsMargins(0, 0, 0, 0)
+    # In a dock of 300 px a long label goes above its field.
+    form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
     form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     for widget in widgets:
         label = QLabel(widget.label)
@@ -168,7 +185,9 @@ def _form(*widgets: ValueWidget) -> QFormLayout:
         if isinstance(widget.native, QComboBox):
             widget.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
             widget.native.setMinimumContentsLength(_COMBO_CHARACTERS)
-        form.addRow(label, widget.native)
+        name_field(widget.native, label)
+        button = (beside or {}).get(widget)
+        form.addRow(label, widget.native if button is None else _beside(widget.native, button.native))
     return form
 
 
@@ -186,6 +205,16 @@ def _side_by_side(*widgets: QWidget) -> QHBoxLayout:
     for widget in widgets:
         row.addWidget(widget)
     return row
+
+
+def _beside(field: QWidget, button: QWidget) -> QWidget:
+    """Return one widget of a field that stretches and a button that does not."""
+    both = QWidget()
+    row = QHBoxLayout(both)
+    row.setContentsMargins(0, 0, 0, 0)
+    row.addWidget(field, 1)
+    row.addWidget(button)
+    return both
 
 
 def _sentence() -> QLabel:

@@ -31,6 +31,8 @@ class CurvePlot(pg.GraphicsLayoutWidget):  # type: ignore[misc]
     def __init__(self, *, dots: bool = True) -> None:
         super().__init__()
         self.setFixedHeight(_HEIGHT_PX)
+        # What it shows is told in words beside it, and nothing in it is reached by keys.
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         # Put together by hand, for pyqtgraph's PlotItem brings a dozen menus, each a window of its own.
         self.view_box = pg.ViewBox(enableMouse=False, enableMenu=False)
         self.axes = {side: pg.AxisItem(side, linkView=self.view_box) for side in ("left", "bottom")}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels, Shapes
 
 _REST_MS = 40
-_HINT = "Draw a line on the picture: the heights along it appear here and follow when it is moved."
+_HINT = "Draw a line: the heights along it appear here."
 
 
 class ProfileSection(Section):
@@ -43,15 +43,16 @@ class ProfileSection(Section):
 
     def __init__(self) -> None:
         super().__init__("Contours and profile")
-        self.scale_box = QCheckBox("Colo&ur scale")
+        self.scale_box = QCheckBox("Colour scale")
         self.scale_box.setToolTip("Shows the heights as colours, with a scale in the picture.")
-        self.contour_box = QCheckBox("C&ontours every")
+        self.contour_box = QCheckBox("Contours every")
         self.contour_box.setToolTip("Lines of equal height over the picture.")
         self.interval = QDoubleSpinBox()
         self.interval.setDecimals(3)
         self.interval.setRange(0, 1e9)
         self.interval.setSpecialValueText("auto")
         self.interval.setToolTip("In the unit of the heights.")
+        self.interval.setAccessibleName("Interval of contours")
         self.line_button, self.copy_button = QPushButton("&Draw a line"), QPushButton("Copy CSV")
         self.copy_button.setToolTip("Copies distance, height and place of every point of the line.")
         self.told, self.plot = Sentence(_HINT), ProfilePlot()

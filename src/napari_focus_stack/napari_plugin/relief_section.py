@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QSlider
 
 from ..mesh import Mesh, height_mesh
 from .host import Shown
+from .keyboard import name_field
 from .latest import Latest
 from .layers import METADATA_KEY, Position
 from .placement import place_results
@@ -46,12 +47,12 @@ class ReliefSection(Section):
         self.exaggeration.setValue(10)
         self.exaggeration.setToolTip("Heights are drawn so many times as high as they are.")
         self.times = QLabel("× 1")
-        self.turn_box = QCheckBox("&Last slice below")
+        self.turn_box = QCheckBox("Last slice &below")
         self.turn_box.setToolTip("For stacks that were focused downwards: turns hills into valleys.")
         self.told = Sentence()
         row = QHBoxLayout()
         label = QLabel("E&xaggerate")
-        label.setBuddy(self.exaggeration)
+        name_field(self.exaggeration, label)
         for widget in (label, self.exaggeration, self.times):
             row.addWidget(widget)
         self.rows.addWidget(self.button)

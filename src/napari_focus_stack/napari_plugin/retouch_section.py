@@ -46,10 +46,10 @@ class RetouchSection(Section):
     def __init__(self) -> None:
         super().__init__("Retouch")
         self.told = Sentence(_HINT)
-        self.start_button = QPushButton("&Paint")
+        self.start_button = QPushButton("Pain&t")
         self.start_button.setToolTip("Takes up napari's brush, with the slice in view as its colour.")
-        self.undo_button, self.redo_button = QPushButton("&Undo"), QPushButton("&Redo")
-        self.slice_box = QCheckBox("See the s&lice while painting")
+        self.undo_button, self.redo_button = QPushButton("Undo"), QPushButton("Redo")
+        self.slice_box = QCheckBox("See the slice while painting")
         self.slice_box.setToolTip("Hides the results, so that the slice in view is seen.")
         self.rows.addWidget(self.told)
         buttons = QHBoxLayout()

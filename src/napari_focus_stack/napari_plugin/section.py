@@ -11,6 +11,9 @@ from superqt import QCollapsible
 if TYPE_CHECKING:
     from .host import PanelHost
 
+# Qt's QWIDGETSIZE_MAX.
+_ANY_HEIGHT = (1 << 24) - 1
+
 
 class Section(QCollapsible):  # type: ignore[misc]
     """A folded part of the panel.
@@ -38,7 +41,13 @@ class Section(QCollapsible):  # type: ignore[misc]
         self.rows = QVBoxLayout(body)
         self.rows.setContentsMargins(0, 0, 0, 0)
         self.addWidget(body)
+        self.toggled.connect(self._free_height)
         self.toggled.connect(self.opened_or_folded)
+
+    def _free_height(self, is_open: bool) -> None:
+        # It is held to the height it had when it was opened, though sentences and plots come and go.
+        if is_open:
+            self.content().setMaximumHeight(_ANY_HEIGHT)
 
     def attach(self, host: PanelHost) -> None:
         """Take the panel that the section is part of."""

@@ -39,9 +39,9 @@ class SharpnessSection(Section):
 
     def __init__(self) -> None:
         super().__init__("All measures")
-        self.measure_button = QPushButton("&Measure all")
+        self.measure_button = QPushButton("Measure all")
         self.measure_button.setToolTip("Measures every slice and the fused image with every measure.")
-        self.copy_button = QPushButton("Copy CS&V")
+        self.copy_button = QPushButton("Copy CSV")
         self.copy_button.setToolTip("Copies what is known of every slice, the mean, the fused image and the gain.")
         self.table = QTableWidget(0, len(_COLUMNS))
         self.table.setHorizontalHeaderLabels(_COLUMNS)
@@ -53,6 +53,7 @@ class SharpnessSection(Section):
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.table.setMinimumWidth(100)
+        self.table.setAccessibleName("All measures")
         self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         self.table.setToolTip("Choose a row to see its curve.")
         buttons = QHBoxLayout()

@@ -12,22 +12,24 @@ from qtpy.QtCore import QTimer
 
 from ..chosen import in_words
 from ..errors import InputError
+from ..options import FocusStackOptions
+from ..presets import PRESETS, preset_of
 from .heights import HeightScale, HeightView, shown_heights, surface_in_view
 from .host import Shown
 from .layers import Position, StackChoice, describe_axis, focus_axes, is_stack
 from .panel import FocusStackPanel
 from .placement import place_results
 from .preview import InView, Pasted, Preview, PreviewMaker, PreviewPlan, plan_preview
+from .remembered import Remembered, keep, recall
 from .results import ResultLayers
 from .turns import Turns
 from .worker import FocusRunner, Job, RunFailure, RunProgress, StackResults, describe_run, warm_up
 
 if TYPE_CHECKING:
     from magicgui.widgets import ComboBox
-    from napari.layers import Image
+    from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
-    from ..options import FocusStackOptions
     from ..sharpness import SharpnessReport
     from .samples import LayerTuple
 
@@ -69,6 +71,7 @@ class FocusStackWidget(FocusStackPanel):
         self._live_timer.setInterval(_LIVE_DELAY_MS)
         for section in self.sections:
             section.attach(self)
+        self._recall()
         self._connect_rows()
         self._connect_viewer()
         self._choose_active_layer()
@@ -83,6 +86,8 @@ class FocusStackWidget(FocusStackPanel):
         for widget in self.option_rows.widgets.values():
             widget.changed.connect(self._option_changed)
         self.live_box.changed.connect(self._option_changed)
+        self.preset_choice.changed.connect(self._preset_chosen)
+        self.reset_button.changed.connect(self.reset)
         self.height_box.changed.connect(self._show_maps)
         self.confidence_box.changed.connect(self._show_maps)
         for control in (self.height_controls.level, self.height_controls.trust, self.height_controls.mask):
@@ -93,6 +98,9 @@ class FocusStackWidget(FocusStackPanel):
         self.sharpness_view.plot.slice_clicked.connect(self._go_to_slice)
         self.measures.report_chosen.connect(self.sharpness_view.show_report)
         self._live_timer.timeout.connect(self._refresh_live)
+        for box in (self.live_box, self.height_box, self.confidence_box):
+            box.changed.connect(self._keep)
+        self.closing.closed.connect(self._keep)
         self.closing.closed.connect(self.shut_down)
         self.native.destroyed.connect(self.shut_down)
 
@@ -103,6 +111,13 @@ class FocusStackWidget(FocusStackPanel):
             event.connect(self._layers_changed)
         self.viewer.dims.events.point.connect(self._view_moved)
         self.viewer.events.theme.connect(self._take_theme)
+
+    def _leave_viewer(self) -> None:
+        layers = self.viewer.layers.events
+        for event in (layers.inserted, layers.removed, layers.reordered, layers.renamed):
+            event.disconnect(self._layers_changed)
+        self.viewer.dims.events.point.disconnect(self._view_moved)
+        self.viewer.events.theme.disconnect(self._take_theme)
 
     # ---- the stack -----------------------------------------------------------------------------
 
@@ -243,12 +258,15 @@ class FocusStackWidget(FocusStackPanel):
 
     def shut_down(self) -> None:
         """Stop what is running, and take no more part in the viewer: the panel was closed."""
+        if self.closed:
+            return
         self.closed = True
         self._run_again = False
         self._turns.clear()
         self._pasted.lift()
         for section in self.sections:
             section.shut_down()
+        self._leave_viewer()
         self._runner.cancel()
 
     def _show_progress(self, progress: RunProgress) -> None:
@@ -284,6 +302,7 @@ class FocusStackWidget(FocusStackPanel):
         """Update the layers of the results at once, and add those that are not there yet, each in its turn."""
         self._seconds_per_value = (perf_counter() - self._began) / max(int(np.prod(choice.stack.pixels.shape)), 1)
         self._pasted.forget()
+        self._keep()
         placement = place_results(choice.layer, choice.focus_axis)
         self._shown = Shown(choice, results, (placement.dropped, *results.warnings))
         is_first = self.result_layers.get(choice.key, "image") is None
@@ -343,7 +362,46 @@ class FocusStackWidget(FocusStackPanel):
 
     # ---- options and live ----------------------------------------------------------------------
 
+    def _recall(self) -> None:
+        """Set what was kept when the panel was closed last."""
+        kept = recall()
+        self.live_box.value, self.height_box.value = kept.live, kept.height
+        self.confidence_box.value = kept.confidence
+        self.option_rows.set_options(kept.options)
+        self._name_preset()
+
+    def _keep(self) -> None:
+        """Keep what is set for the next start of napari."""
+        options = self.options()
+        if options is not None:
+            keep(Remembered(self.live_box.value, self.height_box.value, self.confidence_box.value, options))
+
+    def reset(self) -> None:
+        """Set every option to its default."""
+        self.option_rows.set_options(FocusStackOptions())
+
+    def _preset_chosen(self, name: str | None) -> None:
+        if name is not None:
+            now = self.options() or FocusStackOptions()
+            preset = FocusStackOptions.of(PRESETS[name].options, sharpness_measure=now.sharpness_measure)
+            self.option_rows.set_options(preset)
+
+    def _name_preset(self) -> None:
+        """Name the preset that the options are; none where they were changed since."""
+        options = self.options()
+        with self.preset_choice.changed.blocked():
+            self.preset_choice.value = None if options is None else preset_of(options)
+
+    def height_view(self) -> HeightView:
+        """Return how heights are levelled and masked."""
+        return self.height_controls.view()
+
+    def strokes(self) -> Labels | None:
+        """Return the strokes of retouching on the chosen stack, if there are any."""
+        return self.retouch.strokes()
+
     def _option_changed(self) -> None:
+        self._name_preset()
         self._refresh()
         # Not put off by further changes: while a slider is dragged, quick looks follow it.
         if self.live_box.value and not self._live_timer.isActive():
