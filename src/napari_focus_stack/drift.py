@@ -61,7 +61,7 @@ class Drift:
             self._explained += float(change @ np.linalg.lstsq(fields, change, rcond=None)[0]) - 3 * noise
             self._change += float(dd) - everywhere
             self._noise += everywhere
-        self._before = new
+        self._before[...] = new
         self._count += 1
 
     def share(self) -> float:

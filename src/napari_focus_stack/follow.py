@@ -42,7 +42,8 @@ class FollowingMean:
         shares = [np.zeros((0, 0), np.float32)] * 2
         for i, (weight, focus) in enumerate(((self._change, phase.change_focus), (self._contrast, phase.contrast))):
             if focus is not None:
-                strength = _FLOOR + np.float32(preference**2) * focus
+                strength = np.float32(preference**2) * focus
+                strength += _FLOOR
                 shares[i] = expand(weight.share_of(strength), self._shapes[1])
         run_bands(
             _gather_band,
@@ -81,23 +82,28 @@ class _RunningWeight:
         self._largest, self._total = (np.zeros(shape, np.float32) for _ in range(2))
 
     def share_of(self, strength: FloatImage) -> FloatImage:
-        """Return what share of the mean a slice of this strength makes, and count it in."""
+        """Return what share of the mean a slice of this strength makes, and count it in; the strength is used up."""
         largest = np.maximum(self._largest, strength)
-        weight = _to_the_24th(strength / largest)
-        # In place: what lives long should not lie between what does not.
-        self._total *= _to_the_24th(self._largest / largest)
+        # In place: what lives long should not lie between what does not, and there is little room.
+        self._largest /= largest
+        self._total *= _to_the_24th(self._largest)
+        strength /= largest
+        weight = _to_the_24th(strength)
         self._total += weight
         self._largest[...] = largest
         weight /= self._total
         return weight
 
 
-def _to_the_24th(ratio: npt.NDArray[Any]) -> FloatImage:
+def _to_the_24th(ratio: FloatImage) -> FloatImage:
+    """Return a power of a ratio, which is used up."""
     # Below 0.05 the power is 0 for float32's purposes, and above it there are no denormals.
-    power: FloatImage = np.maximum(ratio, np.float32(0.05))
+    np.maximum(ratio, np.float32(0.05), out=ratio)
     for _ in range(3):
-        power *= power
-    return power * power * power
+        ratio *= ratio
+    power: FloatImage = ratio * ratio
+    power *= ratio
+    return power
 
 
 def _blend_band(

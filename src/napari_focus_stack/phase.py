@@ -164,26 +164,35 @@ class PhaseTracker:
         self._add_statistics(analysis, variance)
         if self._only_share:
             return
+        # Two bands one after the other: at the end of this, little room is left.
         middle, change = self._band.add(analysis)
-        fine_middle, fine_change = self._fine.add(analysis)
-        fine_variance = analysis.detail_variance(0)
-        contrast = np.sqrt(_in_noise(self._band.square, variance) * _in_noise(self._fine.square, fine_variance))
-        self.contrast[...] = _with_surroundings(contrast)
-        self._of_contrast.track(_evidence(self.contrast))
-        self._contrast_tells.add(contrast)
-        if self._count == 1:
-            return
         period = self._period()
         coarse = _measure(middle, change, period, _USUAL_PERIOD, variance)
-        fine = _measure(fine_middle, fine_change, _FINE_PERIOD * period, _FINE_PERIOD * _USUAL_PERIOD, fine_variance)
-        self._change_focus[...] = _with_surroundings(np.sqrt(coarse * fine))
-        # A height has to rise above the noise more than a mean of slices has to.
-        for_height = _for_height(coarse, fine)
-        self._of_change.track(_evidence(_with_surroundings(for_height)))
-        self._change_tells.add(for_height)
+        del middle
+        fine_variance = analysis.detail_variance(0)
+        fine = _measure(*self._fine.add(analysis), _FINE_PERIOD * period, _FINE_PERIOD * _USUAL_PERIOD, fine_variance)
+        self._add_contrast(variance, fine_variance)
+        if self._count > 1:
+            self._add_change(coarse, fine, change)
+
+    def _add_contrast(self, variance: float, fine_variance: float) -> None:
+        contrast = _in_noise(self._band.square, variance)
+        contrast *= _in_noise(self._fine.square, fine_variance)
+        np.sqrt(contrast, out=contrast)
+        self._contrast_tells.add(contrast)
+        self.contrast[...] = _with_surroundings(contrast)
+        self._of_contrast.track(_evidence(self.contrast))
+
+    def _add_change(self, coarse: FloatImage, fine: FloatImage, change: FloatImage) -> None:
+        root = np.sqrt(coarse * fine)
+        self._change_focus[...] = _with_surroundings(root)
         np.copyto(self._change_there, change, where=self._change_focus > self._largest)
         np.maximum(self._largest, self._change_focus, out=self._largest)
         self._mean_change += (reduce(change) - self._mean_change) * np.float32(1 / (self._count - 1))
+        # A height has to rise above the noise more than a mean of slices has to.
+        for_height = _for_height(coarse, fine, root)
+        self._change_tells.add(for_height)
+        self._of_change.track(_evidence(_with_surroundings(for_height)))
 
     @property
     def change_focus(self) -> FloatImage | None:
@@ -302,14 +311,19 @@ class PhaseTracker:
     def maps(self, *, fill: bool, smoothing_px: float, halo_radius_px: float) -> HeightMaps:
         """Return the maps of a transparent specimen at full size; parameters as for `PeakTracker.maps`."""
         half = self.half_maps(fill=fill, smoothing_px=smoothing_px, halo_radius_px=halo_radius_px)
+        half_height, half_index, half_confidence = half.height, half.index, half.confidence
+        # One after the other, as in `PeakTracker.maps`.
+        del half
         shape = self._shapes[0]
-        height = doubled(half.height, shape)
+        height = doubled(half_height, shape)
+        del half_height
         index = np.empty(shape, np.uint16)
         columns = np.arange(shape[1]) // 2
         for rows in strips(0, shape[0]):
-            best = half.index[np.ix_(np.arange(rows.start, rows.stop) // 2, columns)]
+            best = half_index[np.ix_(np.arange(rows.start, rows.stop) // 2, columns)]
             index[rows] = self._nearest(height[rows], best)
-        return HeightMaps(index=index, height=height, confidence=doubled(half.confidence, shape))
+        del half_index
+        return HeightMaps(index=index, height=height, confidence=doubled(half_confidence, shape))
 
     def half_maps(self, *, fill: bool, smoothing_px: float, halo_radius_px: float) -> HeightMaps:
         """Return the same at half size."""
@@ -342,21 +356,33 @@ def _in_noise(energy: FloatImage, variance: float) -> FloatImage:
 def _measure(middle: FloatImage, change: FloatImage, period: float, usual_period: float, variance: float) -> FloatImage:
     """Return energy plus `period` times the change along z: 1 in noise of this variance, whatever the period."""
     noise = 0.5 + 2 * usual_period
-    energy = middle * np.float32(1 / (variance * noise)) + change * np.float32(period / (variance * noise))
-    return np.maximum(energy + np.float32(2 * (usual_period - period) / noise), _LEAST_MEASURE)
+    energy: FloatImage = change * np.float32(period)
+    energy += middle
+    energy *= np.float32(1 / (variance * noise))
+    energy += np.float32(2 * (usual_period - period) / noise)
+    return np.maximum(energy, _LEAST_MEASURE, out=energy)
 
 
-def _for_height(coarse: FloatImage, fine: FloatImage) -> FloatImage:
-    """Return the geometric mean of two measures, the coarse one counting up to three times where noise hides both."""
-    root = np.sqrt(coarse * fine)
+def _for_height(coarse: FloatImage, fine: FloatImage, root: FloatImage) -> FloatImage:
+    """Return `root`, the geometric mean of two measures, the coarse one counting threefold where noise hides both.
+
+    The measures are used up.
+    """
     hidden = np.clip((_CLEAR - root) / (_CLEAR - 1), 0, 1)
-    return np.asarray(root * (coarse / fine) ** (np.float32(0.25) * hidden), np.float32)
+    hidden *= np.float32(0.25)
+    coarse /= fine
+    np.power(coarse, hidden, out=coarse)
+    coarse *= root
+    return coarse
 
 
 def _evidence(measure: FloatImage) -> FloatImage:
     """Return a smoothed measure as the energy that a `PeakTracker` wants."""
     # Smoothing took most of the noise away: what little is left above 1 is evidence.
-    return np.maximum(1 + np.float32(_EVIDENCE) * (measure - 1), np.float32(0.05))
+    evidence: FloatImage = measure - np.float32(1)
+    evidence *= np.float32(_EVIDENCE)
+    evidence += np.float32(1)
+    return np.maximum(evidence, np.float32(0.05), out=evidence)
 
 
 def at_half_size(share: FloatImage, shapes: list[tuple[int, int]]) -> FloatImage:
@@ -371,8 +397,9 @@ def _rise(value: Any, none: float, full: float) -> Any:
 
 def _with_surroundings(measure: FloatImage) -> FloatImage:
     """Return a measure times what lies around it: phase alone can have a second peak along z."""
-    half = reduce(measure)
-    return np.asarray(np.sqrt(measure * expand(_wide(half), size_of(measure))), np.float32)
+    around = expand(_wide(reduce(measure)), size_of(measure))
+    around *= measure
+    return np.sqrt(around, out=around)
 
 
 def _wide(image: FloatImage) -> FloatImage:
