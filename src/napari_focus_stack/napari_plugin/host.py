@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .layers import Position, StackChoice
+from .layers import LayerStack, Position, StackChoice
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -25,6 +25,11 @@ class Shown:
     choice: StackChoice
     results: StackResults
     warnings: tuple[str, ...]
+
+    @property
+    def stack(self) -> LayerStack:
+        """The z-stacks of the layer, as they lay when they were fused."""
+        return replace(self.choice.stack, alignments=self.results.alignments)
 
 
 class PanelHost(Protocol):
