@@ -21,6 +21,7 @@ from napari_focus_stack.cli import main
 from napari_focus_stack.io import HEIGHT_UNITS
 from napari_focus_stack.options import OPTION_SPECS
 from napari_focus_stack.surface import SURFACE_FORMS
+from napari_focus_stack.synthetic import Motion, make_scene
 
 
 def half_sharp_slices(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -437,7 +438,7 @@ def test_interrupted_run_leaves_no_files(folder, run, monkeypatch, kind, moment)
         whole = fusing.fuse_stack
         monkeypatch.setattr(
             "napari_focus_stack.io.fuse_stack",
-            lambda stack, rgb, options, _: whole(stack, rgb, options, interrupted_step),
+            lambda stack, rgb, options, *_: whole(stack, rgb, options, interrupted_step),
         )
     status, out, err = run("fuse", folder, "-o", "f.tif", "--height", "h.tif")
     assert (status, out) == (130, "")
@@ -520,3 +521,49 @@ def test_module_runs_and_help_is_light():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "fuse" in done.stdout
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+# ---- alignment ----
+
+
+@pytest.fixture
+def moving(tmp_path):
+    scene = make_scene("bumps", (96, 128), 5, motion=Motion.drift(5, shift_px=2))
+    folder = tmp_path / "moving"
+    folder.mkdir()
+    for k, image in enumerate(scene.stack):
+        tifffile.imwrite(folder / f"z{k}.tif", image)
+    return folder
+
+
+def test_an_alignment_is_saved_told_and_used_again(run, moving):
+    status, told, _ = run(
+        "fuse", moving, "-o", "a.tif", "--align", "shift", "--save-alignment", "a.json", "--report", "r.json"
+    )
+    assert status == 0
+    assert "slices move by 2 px from one to the next" in " ".join(told.split())
+    status, *_ = run("fuse", moving, "-o", "b.tif", "--alignment", "a.json", "-q")
+    assert status == 0
+    np.testing.assert_array_equal(tifffile.imread("b.tif"), tifffile.imread("a.tif"))
+    report = json.loads(Path("r.json").read_text())
+    assert report["alignment"]["slices"] == json.loads(Path("a.json").read_text())["slices"]
+    assert report["origin"] == [0, 0]
+    run("fuse", moving, "-o", "c.tif", "--alignment", "a.json", "--crop", "-q")
+    assert tifffile.imread("c.tif").size < tifffile.imread("b.tif").size
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--save-alignment", "a.json"], "there is no alignment to save; choose one by --align or --match-brightness"),
+        (["--align", "shift", "--save-alignment", "a.csv"], "an alignment is written as .json, got a.csv"),
+        (["--alignment", "missing.json"], "the alignment missing.json cannot be read: no such file or directory"),
+        (["--alignment", "broken.json"], "broken.json holds no alignment: it is no JSON; name a file that"),
+    ],
+)
+def test_what_is_no_alignment_is_refused(run, moving, flags, sentence):
+    Path("broken.json").write_text("{")
+    status, _, complaint = run("fuse", moving, "-o", "a.tif", *flags)
+    assert status == 1
+    assert sentence in " ".join(complaint.split())
+    assert not Path("a.tif").exists()

@@ -15,7 +15,7 @@ def test_every_default_is_accepted_and_explained():
     ("name", "value", "sentence"),
     [
         ("method", "best", "unknown method 'best'; choose one of laplacian,"),
-        ("align", "sideways", "unknown align 'sideways'; choose one of none"),
+        ("align", "sideways", "unknown align 'sideways'; choose one of none, auto"),
         ("levels", 0, "levels must be 'auto' or a whole number from 1 to 8, got 0"),
         ("levels", 9, "levels must be 'auto' or a whole number from 1 to 8, got 9"),
         ("levels", 2.5, "levels must be 'auto' or a whole number from 1 to 8, got 2.5"),

@@ -1,9 +1,10 @@
 """Focus stacking: one image sharp everywhere, and the height of the specimen at every pixel."""
 
+from .alignment import Alignment
 from .errors import InputError
 from .noise import NoiseModel, estimate_noise
 from .options import FocusStackOptions
-from .pipeline import focus_stack
+from .pipeline import estimate_alignment, focus_stack
 from .sharpness import SharpnessReport, sharpness
 from .stacker import FocusStacker, FocusStackResult
 from .surface import SurfaceReport, level_height, measure_surface, trusted_pixels
@@ -11,6 +12,7 @@ from .surface import SurfaceReport, level_height, measure_surface, trusted_pixel
 __version__ = "0.1.0"
 
 __all__ = [
+    "Alignment",
     "FocusStackOptions",
     "FocusStackResult",
     "FocusStacker",
@@ -18,6 +20,7 @@ __all__ = [
     "NoiseModel",
     "SharpnessReport",
     "SurfaceReport",
+    "estimate_alignment",
     "estimate_noise",
     "focus_stack",
     "level_height",

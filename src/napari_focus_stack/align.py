@@ -1,18 +1,348 @@
-"""Models of the motion between slices."""
+"""Alignment of a stack: estimated from slice to slice, chained from the middle, applied to slices as they come.
+
+Slices are looked at once, in order; nothing that is kept grows with their number but a few figures each.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .alignment import Alignment, SliceAlignment
+from .brightness import LEAST_CHANGE, block_means, relative_brightness
+from .register import (
+    AFFINE,
+    PARAMETERS,
+    SHIFT,
+    SIMILARITY,
+    Bands,
+    Fit,
+    FloatArray,
+    fit,
+    mean_square_motion,
+    motion_matrix,
+)
+from .slices import SliceKind
+from .steady import steadied
+from .warp import IDENTITY, Affine, composed, covered, inverted, warp
+
+# Below it, and above so large an expected error, an estimate is none. Noise and slices of something else correlate
+# by less than 0.1, slices of a stack by more than 0.4.
+_LEAST_CORRELATION = 0.2
+_LARGEST_ERROR_PX = 1.0
+
+# From slice to slice, root mean square over picture and stack: less is no reason to resample anything.
+_WORTH_PX = 0.1
+
+_MOST_NAMED = 8
 
 
 @dataclass(frozen=True)
 class AlignModel:
-    """One model of motion: its title and a sentence on what it takes out."""
+    """One model of motion.
+
+    Attributes
+    ----------
+    title, help : str
+        Its name, and a sentence on what it takes out.
+    freedom : int
+        Parameters of a slice's motion.
+    """
 
     title: str
     help: str
+    freedom: int
 
 
 ALIGN_MODELS: dict[str, AlignModel] = {
-    "none": AlignModel("None", "The slices are fused as they are."),
+    "none": AlignModel("None", "The slices are fused as they are.", 0),
+    "auto": AlignModel("Auto", "Shift, zoom and turn, where slices move enough to matter.", SIMILARITY),
+    "shift": AlignModel("Shift", "A stage that drifts.", SHIFT),
+    "similarity": AlignModel(
+        "Shift, zoom and turn", "Lenses that magnify as they focus, and cameras held by hand.", SIMILARITY
+    ),
+    "affine": AlignModel("Affine", "Shear and stretch as well.", AFFINE),
 }
+
+
+@dataclass(frozen=True)
+class _Link:
+    """What is known of how slice `to` lies on slice `of`."""
+
+    of: int
+    to: int
+    fit: Fit
+
+
+class AlignmentEstimator:
+    """Estimates the alignment of a stack; slices are added once, in order along z.
+
+    Parameters
+    ----------
+    kind : SliceKind
+    model : str
+        A key of `ALIGN_MODELS`.
+    match_brightness : str
+        A key of `BRIGHTNESS_MODELS`.
+    """
+
+    def __init__(self, kind: SliceKind, model: str, match_brightness: str = "off") -> None:
+        self._kind = kind
+        self._model = model
+        self._brightness = match_brightness
+        self._links: list[_Link] = []
+        self._count = 0
+        # The last slice that was aligned, and one after it that was not.
+        self._last: tuple[int, Bands] | None = None
+        self._stray: tuple[int, Bands] | None = None
+        self._blocks: FloatArray | None = None
+        self._light: list[tuple[FloatArray, FloatArray]] = []
+        self._step_px = 1
+
+    def add(self, image: npt.ArrayLike) -> None:
+        """Look at the next slice."""
+        colour = self._kind.checked(image)[..., : self._kind.channels]
+        if ALIGN_MODELS[self._model].freedom:
+            self._add_motion(self._count, Bands.of(colour))
+        if self._brightness != "off":
+            self._add_light(block_means(colour))
+        self._count += 1
+
+    def _add_motion(self, k: int, bands: Bands) -> None:
+        self._step_px = bands.scales[-1]
+        if self._last is None or self._linked(self._last, k, bands):
+            self._last, self._stray = (k, bands), None
+        elif self._stray is not None and self._linked(self._stray, k, bands):
+            # The one before was as good; what came before it was the stray, or the scene has changed.
+            self._last, self._stray = (k, bands), None
+        else:
+            self._stray = (k, bands)
+
+    def _linked(self, template: tuple[int, Bands], k: int, bands: Bands) -> bool:
+        start = self._links[-1].fit.motion if self._links else None
+        found = fit(template[1], bands, ALIGN_MODELS[self._model].freedom, start)
+        if found.correlation < _LEAST_CORRELATION or self._error_px(found.error) > _LARGEST_ERROR_PX * self._step_px:
+            return False
+        self._links.append(_Link(template[0], k, found))
+        return True
+
+    def _error_px(self, error: FloatArray) -> float:
+        return float(np.sqrt(mean_square_motion(error, self._kind.shape)))
+
+    def _add_light(self, blocks: FloatArray) -> None:
+        if self._blocks is not None:
+            self._light.append(relative_brightness(self._blocks, blocks, self._brightness))
+        self._blocks = blocks
+
+    def result(self) -> Alignment:
+        """Return the alignment of the slices so far."""
+        linked = {k for link in self._links for k in (link.of, link.to)}
+        reference = min(linked, key=lambda k: (abs(k - self._count // 2), k)) if linked else self._count // 2
+        steps = self._steps()
+        sizes = np.sqrt(mean_square_motion(steps, self._kind.shape))
+        size = float(np.sqrt(np.mean(sizes**2))) if len(sizes) else 0.0
+        model, reason = self._decided(size, linked)
+        if model == "none":
+            steps = np.zeros_like(steps)
+        matrices = self._chained(steps, reference)
+        gains, offsets = self._brightened(reference)
+        correlations = self._correlations(reference)
+        slices = tuple(
+            SliceAlignment(
+                _rows(matrices[k]),
+                tuple(float(g) for g in gains[k]),
+                tuple(float(o) for o in offsets[k]),
+                correlations.get(k),
+                model == "none" or k in linked,
+            )
+            for k in range(self._count)
+        )
+        h, w = self._kind.shape[:2]
+        warnings = () if self._model == "none" else self._warnings(linked)
+        told = [reason] if self._model != "none" else []
+        if self._brightness != "off":
+            change = float(np.abs(gains - 1).max())
+            told.append(
+                f"brightness matched by up to {100 * change:.0f} %" if change else "brightness as good as alike"
+            )
+        return Alignment(model, (h, w), reference, slices, "; ".join(told), warnings)
+
+    def _steps(self) -> FloatArray:
+        """Return the motion from every slice to the next, made steady."""
+        count = max(self._count - 1, 0)
+        motions, errors = np.zeros((count, PARAMETERS)), np.full((count, PARAMETERS), np.inf)
+        for link in self._links:
+            between = slice(link.of, link.to)
+            motions[between] = link.fit.motion / (link.to - link.of)
+            errors[between] = link.fit.error / (link.to - link.of)
+        return steadied(motions, errors, self._step_px) if count else motions
+
+    def _decided(self, size_px: float, linked: set[int]) -> tuple[str, str]:
+        """Return the model that is applied, and why."""
+        moves = f"slices move by {size_px:.2g} px from one to the next"
+        if self._model == "none":
+            return "none", "not asked for"
+        if not linked:
+            return "none", "no slice resembles its neighbours enough to be aligned"
+        if self._model != "auto":
+            return self._model, moves if size_px > 0 else "no motion beyond what blur and noise feign"
+        if 2 * len(linked) < self._count:
+            return "none", "not aligned, for most slices do not resemble their neighbours enough"
+        if size_px < _WORTH_PX:
+            return "none", f"not aligned, for slices move by less than {_WORTH_PX:g} px from one to the next"
+        return "similarity", f"aligned, for {moves}"
+
+    def _chained(self, steps: FloatArray, reference: int) -> list[Affine]:
+        matrices = [IDENTITY] * self._count
+        for k in range(reference + 1, self._count):
+            matrices[k] = composed(motion_matrix(steps[k - 1], self._kind.shape), matrices[k - 1])
+        for k in range(reference - 1, -1, -1):
+            matrices[k] = composed(inverted(motion_matrix(steps[k], self._kind.shape)), matrices[k + 1])
+        return matrices
+
+    def _brightened(self, reference: int) -> tuple[FloatArray, FloatArray]:
+        """Return what makes every slice as bright as the reference slice; nothing, if all are nearly so."""
+        channels = self._kind.channels
+        gains, offsets = np.ones((self._count, channels)), np.zeros((self._count, channels))
+        if not self._light:
+            return gains[:, :1], offsets[:, :1]
+        for k in range(reference + 1, self._count):
+            gain, offset = self._light[k - 1]
+            # reference = g x + o, and x = (slice - offset) / gain
+            gains[k] = gains[k - 1] / gain
+            offsets[k] = offsets[k - 1] - gains[k] * offset
+        for k in range(reference - 1, -1, -1):
+            gain, offset = self._light[k]
+            gains[k] = gains[k + 1] * gain
+            offsets[k] = offsets[k + 1] + gains[k + 1] * offset
+        level = np.maximum(np.abs(self._blocks).max(axis=0), 1e-30) if self._blocks is not None else 1.0
+        if max(np.abs(gains - 1).max(), np.abs(offsets / level).max()) < LEAST_CHANGE:
+            return np.ones((self._count, 1)), np.zeros((self._count, 1))
+        return gains, offsets
+
+    def _correlations(self, reference: int) -> dict[int, float]:
+        return {(link.to if link.to > reference else link.of): link.fit.correlation for link in self._links}
+
+    def _warnings(self, linked: set[int]) -> tuple[str, ...]:
+        stray = [k for k in range(self._count) if k not in linked]
+        if not linked:
+            return ("No slice resembles its neighbours enough to be aligned; all were left as they are.",)
+        told = []
+        if stray:
+            named = ", ".join(str(k) for k in stray[:_MOST_NAMED]) + (", …" if len(stray) > _MOST_NAMED else "")
+            many = len(stray) > 1
+            told.append(
+                f"Slice{'s' if many else ''} {named} (counted from 0) could not be aligned and "
+                f"{'were' if many else 'was'} moved as {'their' if many else 'its'} neighbours are; "
+                f"leave {'them' if many else 'it'} out if {'they do' if many else 'it does'} not belong to the stack."
+            )
+        joined = {k for link in self._links for k in range(link.of, link.to)}
+        gaps = [k for k in range(min(linked), max(linked)) if k not in joined]
+        if gaps:
+            told.append(
+                f"Between slices {gaps[0]} and {gaps[0] + 1} nothing tells how the stack moved; it was taken to move "
+                "there as elsewhere."
+            )
+        return tuple(told)
+
+
+def _rows(matrix: Affine) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    (a, b, ty), (c, d, tx) = matrix.tolist()
+    return (a, b, ty), (c, d, tx)
+
+
+class Aligner:
+    """Applies an alignment to slices as they come.
+
+    Parameters
+    ----------
+    alignment : Alignment
+    kind : SliceKind
+        Of the slices as they are.
+    crop : bool
+        Whether only what all slices cover is kept.
+
+    Attributes
+    ----------
+    kind : SliceKind
+        Of the slices as they become.
+    origin : tuple of int
+        Where in a slice their first pixel lies, along y and x.
+    """
+
+    def __init__(self, alignment: Alignment, kind: SliceKind, crop: bool = False) -> None:
+        alignment.for_stack(0, kind.shape, kind.channels)
+        self.alignment = alignment
+        self._window = alignment.common_window() if crop else tuple(slice(0, n) for n in kind.shape[:2])
+        rows, columns = self._window
+        self.origin = rows.start, columns.start
+        shape = rows.stop - rows.start, columns.stop - columns.start, *kind.shape[2:]
+        self._raw = kind
+        self.kind = SliceKind(shape, kind.dtype, kind.alpha if shape[2:] == (4,) else None)
+        self._cropped = crop
+
+    def aligned(self, k: int, image: npt.ArrayLike) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
+        """Return slice k where the reference slice lies, and which pixels it covers; None for all of them.
+
+        Raises
+        ------
+        InputError
+            If there is no such slice in the alignment.
+        """
+        self.alignment.for_stack(0 if k < len(self.alignment) else k + 1, self._raw.shape, self._raw.channels)
+        one = self.alignment.slices[k]
+        source = self._raw.checked(image)
+        if one.changes_nothing:
+            return source[self._window].reshape(self.kind.shape), None
+        lights = [np.broadcast_to(v, self._raw.channels) for v in (one.gain, one.offset)]
+        if self._raw.alpha:
+            lights = [np.append(v, neutral) for v, neutral in zip(lights, (1.0, 0.0), strict=True)]
+        moved = one.affine.copy()
+        moved[:, 2] += moved[:, :2] @ self.origin
+        shape = self.kind.shape[:2]
+        warped = warp(source, moved, *lights, shape=shape).reshape(self.kind.shape)
+        mask = None if self._cropped else covered(moved, self._raw.shape[:2])
+        return warped, None if mask is None or mask.all() else mask
+
+
+class AlignedSlices:
+    """The slices of a stack as an alignment puts them, warped when they are asked for.
+
+    Parameters
+    ----------
+    stack : anything with ``shape``, ``dtype`` and whole-number indexing
+        The slices as they are.
+    alignment : Alignment
+    crop : bool
+    rgb : bool or None
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : numpy.dtype
+    """
+
+    def __init__(self, stack: Any, alignment: Alignment, crop: bool = False, rgb: bool | None = None) -> None:
+        kind = SliceKind(tuple(stack.shape)[1:], stack.dtype, rgb)
+        alignment.for_stack(int(stack.shape[0]), kind.shape, kind.channels)
+        self._aligner = Aligner(alignment, kind, crop)
+        self._stack = stack
+        self.shape = (int(stack.shape[0]), *self._aligner.kind.shape)
+        self.dtype = kind.dtype
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """Where in a slice the first pixel lies, along y and x."""
+        return self._aligner.origin
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, k: int) -> npt.NDArray[Any]:
+        """Return slice k; where it covers nothing it goes on as its mirror image."""
+        if not 0 <= k < len(self):
+            raise IndexError(k)
+        return self._aligner.aligned(k, self._stack[k])[0]

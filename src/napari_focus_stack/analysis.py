@@ -65,7 +65,9 @@ class SliceAnalysis:
         Mean over pixels and deciding channels, scaled.
     valid : list of float32 arrays or None
         Share of finite pixels behind every pixel of every level, base included,
-        or None when all are finite.
+        or None when all are finite and covered.
+    holes : bool
+        Whether there are non-finite pixels.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class SliceAnalysis:
         self.level_energies = np.zeros(levels)
         self.mean_intensity = 0.0
         self.valid: list[FloatImage] | None = None
+        self.holes = False
         self._channels = channels
         self._magnitude_shape = self.shapes[1] if magnitude else (0, 0)
         self._released = True
@@ -113,22 +116,27 @@ class SliceAnalysis:
         self.valid = None
         self._released = True
 
-    def load(self, image: npt.NDArray[Any]) -> None:
-        """Analyse a slice, shape (y, x) or (y, x, c), of which the first channels are taken."""
+    def load(self, image: npt.NDArray[Any], covered: npt.NDArray[np.bool_] | None = None) -> None:
+        """Analyse a slice, shape (y, x) or (y, x, c), of which the first channels are taken.
+
+        Pixels that are not `covered` count as little as those that are not finite, whatever they hold.
+        """
         self.make_room()
-        self._fill_planes(image)
+        self._fill_planes(image, covered)
         self._fill_gaussians()
         self._fine_energy()
         for level in range(1, self.levels):
             self._level_energy(level)
 
-    def glance(self, image: npt.NDArray[Any], *, energy: bool = False) -> None:
+    def glance(
+        self, image: npt.NDArray[Any], covered: npt.NDArray[np.bool_] | None = None, *, energy: bool = False
+    ) -> None:
         """Fill no more than `planes`, `gaussians`, `mean_intensity` and `valid` from a slice.
 
         With `energy`, that of level 1 is measured, too. Needs two levels.
         """
         self.make_room()
-        self._fill_planes(image)
+        self._fill_planes(image, covered)
         self._fill_gaussians()
         sums = np.zeros(self.shapes[0][0])
         run_bands(_sum_band, *self.shapes[0], self.planes, self.deciding, sums)
@@ -150,24 +158,30 @@ class SliceAnalysis:
         variances = self.gain[self.deciding] * self.mean_intensity + self.offset[self.deciding]
         return float(np.mean(np.maximum(variances, least)))
 
-    def _fill_planes(self, image: npt.NDArray[Any]) -> None:
+    def _fill_planes(self, image: npt.NDArray[Any], covered: npt.NDArray[np.bool_] | None) -> None:
         h, w = image.shape[:2]
         channels = len(self.planes)
         source = image.reshape(h, w, -1)[:, :, :channels]
         run_bands(_convert_band, h, w * channels, source, self.planes, self.scaling)
         self.valid = None
-        if image.dtype.kind == "f":
-            finite = np.isfinite(source).all(axis=2)
-            if not finite.all():
-                self._mend(finite)
+        finite = np.isfinite(source).all(axis=2) if image.dtype.kind == "f" else None
+        self.holes = finite is not None and not finite.all()
+        if finite is not None and self.holes:
+            self._mend(finite)
+            self._remember(finite if covered is None else finite & covered)
+        elif covered is not None:
+            self._remember(covered)
 
     def _mend(self, finite: npt.NDArray[np.bool_]) -> None:
-        """Fill non-finite pixels from their neighbours and remember how much of each pixel is known."""
+        """Fill non-finite pixels from their neighbours."""
         share = finite.astype(np.float32)
         for plane in self.planes:
             plane[~finite] = 0
             plane[...] = np.where(finite, plane, push_pull(plane, share))
-        self.valid = [share]
+
+    def _remember(self, known: npt.NDArray[np.bool_]) -> None:
+        """Remember how much of each pixel is known."""
+        self.valid = [known.astype(np.float32)]
         for _ in range(self.levels):
             self.valid.append(reduce(self.valid[-1]))
 

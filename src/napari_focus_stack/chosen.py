@@ -44,12 +44,16 @@ class RunFacts:
         How far the specimen was treated as a transparent one in bright field, 0 to 1.
     glowing : bool
         Whether light from all heights was taken to add, as in fluorescence.
+    align, align_reason : str
+        The model of motion that was applied, and why.
     """
 
     levels: int
     noise: NoiseModel
     transparent: float
     glowing: bool = False
+    align: str = "none"
+    align_reason: str = "not aligned"
 
 
 def _levels(facts: RunFacts) -> Chosen:
@@ -70,7 +74,16 @@ def _light(facts: RunFacts) -> Chosen:
     return Chosen("transparent" if facts.transparent > 0.5 else "opaque", f"transparent specimen{part}")
 
 
-AUTOMATIC: Mapping[str, Callable[[RunFacts], Chosen]] = {"levels": _levels, "noise": _noise, "light": _light}
+def _align(facts: RunFacts) -> Chosen:
+    return Chosen(facts.align, facts.align_reason)
+
+
+AUTOMATIC: Mapping[str, Callable[[RunFacts], Chosen]] = {
+    "align": _align,
+    "levels": _levels,
+    "noise": _noise,
+    "light": _light,
+}
 
 
 def chosen_values(options: FocusStackOptions, facts: RunFacts) -> dict[str, Chosen]:

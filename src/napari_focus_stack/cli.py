@@ -22,6 +22,7 @@ from . import terminal
 from .errors import InputError
 
 if TYPE_CHECKING:
+    from .alignment import Alignment
     from .io import HeightSettings, StackSource
     from .options import OptionSpec
     from .stacker import FocusStackResult
@@ -89,10 +90,19 @@ def fuse(
             metavar="UM", help="Cutoff of a Gaussian filter against waviness before roughness.", show_default=False
         ),
     ] = None,
+    alignment: Annotated[
+        Path | None,
+        typer.Option(help="Alignment of an earlier run, .json, in place of --align.", show_default=False),
+    ] = None,
+    save_alignment: Annotated[
+        Path | None,
+        typer.Option(help="Where the slices lie, for other channels or time points: .json.", show_default=False),
+    ] = None,
     quiet: Quiet = False,
     **given: str | bool | None,
 ) -> None:
     """Fuse a z-stack into one image that is sharp everywhere."""
+    from .alignment import Alignment
     from .io import HeightSettings, PixelSize, check_outputs, read_stack
     from .options import OPTION_SPECS, FocusStackOptions
 
@@ -101,9 +111,13 @@ def fuse(
     heights = HeightSettings(height_unit, level, trust, mask, s_filter, l_filter)
     sizes = PixelSize.given(z_step, pixel_size)
     named = {"image": output, "index": index, "height": height, "confidence": confidence, "report": report}
+    named["alignment"] = save_alignment
+    earlier = Alignment.load(alignment) if alignment is not None else None
+    if save_alignment is not None and earlier is None and not options.aligns:
+        raise InputError("there is no alignment to save; choose one by --align or --match-brightness.")
     with read_stack(inputs, pixel_size=sizes) as stack:
         outputs = check_outputs({name: path for name, path in named.items() if path is not None}, stack, heights)
-        _fuse_and_write(stack, options, outputs, quiet, heights)
+        _fuse_and_write(stack, options, outputs, quiet, heights, earlier)
 
 
 def measure(
@@ -156,12 +170,13 @@ def _fuse_and_write(
     outputs: Mapping[str, Path],
     quiet: bool,
     heights: HeightSettings | None = None,
+    alignment: Alignment | None = None,
 ) -> FocusStackResult:
     from .io import fuse_stack, outputs_among_slices, write_results
 
     start = time.perf_counter()
     with terminal.progress_bar("Fusing", quiet) as progress:
-        result = fuse_stack(stack, stack.rgb, options, progress)
+        result = fuse_stack(stack, stack.rgb, options, progress, alignment)
         seconds = time.perf_counter() - start
         write_results(outputs, result, stack=stack, seconds=seconds, heights=heights)
     for warning in dict.fromkeys((*result.warnings, *outputs_among_slices(outputs, stack))):

@@ -85,7 +85,7 @@ class LaplacianFusion:
 
     def _add_finest(self, k: int, image: npt.NDArray[Any], analysis: SliceAnalysis) -> None:
         """Take in what is at full size, and of whole slices."""
-        self._range.add(image, analysis.valid is not None)
+        self._range.add(image, analysis.holes)
         if self.setting.surely_transparent:
             return
         self._mix(0, self._strength(k, 0, analysis), analysis)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from .align import ALIGN_MODELS
+from .brightness import BRIGHTNESS_MODELS
 from .errors import InputError
 from .fusion import FUSION_METHODS
 from .sharpness import SHARPNESS_MEASURES
@@ -118,6 +119,19 @@ class FocusStackOptions:
         "Motion between slices that is taken out before fusing.",
         choices={name: model.title for name, model in ALIGN_MODELS.items()},
     )
+    match_brightness: str = _option(
+        "choice",
+        "off",
+        "Match brightness",
+        "Makes slices as bright as the middle one, channel by channel, where they differ by more than 2 %.",
+        choices=BRIGHTNESS_MODELS,
+    )
+    crop: bool = _option(
+        "switch",
+        False,
+        "Crop",
+        "Keeps only what all slices cover once they are aligned; else the rim comes from those that cover it.",
+    )
     levels: int | str = _option(
         "integer",
         AUTO,
@@ -215,6 +229,11 @@ class FocusStackOptions:
     def __post_init__(self) -> None:
         for spec in OPTION_SPECS.values():
             object.__setattr__(self, spec.name, _checked(spec, getattr(self, spec.name)))
+
+    @property
+    def aligns(self) -> bool:
+        """Whether slices are looked at once more, for where they lie or how bright they are."""
+        return self.align != "none" or self.match_brightness != "off"
 
     @classmethod
     def of(cls, options: FocusStackOptions | None = None, /, **changes: Any) -> FocusStackOptions:

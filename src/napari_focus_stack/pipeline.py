@@ -1,4 +1,4 @@
-"""From a stack to its result: read ahead, estimate the noise, feed the stacker."""
+"""From a stack to its result: read ahead, estimate noise and alignment, feed the stacker."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from .align import AlignmentEstimator
+from .alignment import Alignment
 from .errors import InputError
+from .fusion import FUSION_METHODS
 from .noise import NoiseModel, estimate_noise
 from .options import FocusStackOptions
 from .slices import SliceKind, Slices, StackLike
 from .stacker import FocusStacker, FocusStackResult
+
+Outcome = TypeVar("Outcome")
 
 # Reading them costs as much as reading them again; large slices have blocks enough in three.
 _SLICES_FOR_NOISE, _FROM_LARGE_SLICES, _LARGE_PX = 5, 3, 1 << 23
@@ -34,6 +39,7 @@ def focus_stack(
     rgb: bool | None = None,
     *,
     noise: NoiseModel | tuple[float, float] | str | None = None,
+    alignment: Alignment | None = None,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> FocusStackResult:
@@ -51,6 +57,8 @@ def focus_stack(
     noise : NoiseModel, (gain, offset), "auto" or None
         A model from an earlier run, or the option of this name; None and "auto"
         estimate it from five evenly spaced slices.
+    alignment : Alignment or None
+        From `estimate_alignment` or an earlier run, in place of the one that the options ask for.
     progress : callable or None
         Called as ``progress(done, total)`` after every slice. What it raises ends the run.
     **options
@@ -77,18 +85,54 @@ def focus_stack(
     model = noise if isinstance(noise, NoiseModel) else None
     if noise is not None and model is None:
         options["noise"] = noise
-    return run_to_end(focus_stack_steps(stack, rgb, noise=model, options=FocusStackOptions.of(**options)), progress)
+    chosen = FocusStackOptions.of(**options)
+    return run_to_end(focus_stack_steps(stack, rgb, noise=model, options=chosen, alignment=alignment), progress)
+
+
+def estimate_alignment(
+    stack: StackLike | Sequence[Any],
+    model: str = "similarity",
+    match_brightness: str = "off",
+    rgb: bool | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Alignment:
+    """Find how the slices of a stack lie on each other; each is read once.
+
+    Parameters
+    ----------
+    stack, rgb, progress
+        As of `focus_stack`.
+    model, match_brightness : str
+        As the options `align` and `match_brightness`.
+
+    Returns
+    -------
+    Alignment
+        For `focus_stack`, also of other channels or time points; it can be saved.
+
+    Examples
+    --------
+    >>> texture = np.random.default_rng(0).normal(128, 30, (128, 128)).repeat(2, 0).repeat(2, 1)
+    >>> stack = np.stack([texture[8:200, 8 + 3 * k : 200 + 3 * k] for k in range(3)])
+    >>> estimate_alignment(stack, "shift").shifts_px[:, 1].round(1).tolist()
+    [3.0, 0.0, -3.0]
+    """
+    # The options check what they are given.
+    chosen = FocusStackOptions.of(align=model, match_brightness=match_brightness)
+    slices = Slices(stack, rgb)
+    return run_to_end(_estimated(slices, chosen, len(slices)), progress)
 
 
 def run_to_end(
-    steps: Generator[Progress, None, FocusStackResult], progress: Callable[[int, int], None] | None = None
-) -> FocusStackResult:
-    """Return what `focus_stack_steps` ends with; an exception, Ctrl-C included, closes it properly.
+    steps: Generator[Progress, None, Outcome], progress: Callable[[int, int], None] | None = None
+) -> Outcome:
+    """Return what a generator of steps ends with; an exception, Ctrl-C included, closes it properly.
 
     Parameters
     ----------
     steps : generator
-        From `focus_stack_steps`.
+        Such as `focus_stack_steps`.
     progress : callable or None
         Called as ``progress(done, total)`` after every slice.
     """
@@ -98,8 +142,8 @@ def run_to_end(
             if progress is not None and step.done:
                 progress(step.done, step.total)
     except StopIteration as finished:
-        result: FocusStackResult = finished.value
-        return result
+        outcome: Outcome = finished.value
+        return outcome
     finally:
         steps.close()
 
@@ -110,6 +154,7 @@ def focus_stack_steps(
     *,
     noise: NoiseModel | None = None,
     options: FocusStackOptions | None = None,
+    alignment: Alignment | None = None,
 ) -> Generator[Progress, None, FocusStackResult]:
     """Do what `focus_stack` does, giving control back after every slice.
 
@@ -121,6 +166,8 @@ def focus_stack_steps(
         None estimates it from five evenly spaced slices.
     options : FocusStackOptions or None
         None takes the defaults.
+    alignment : Alignment or None
+        In place of the one that the options ask for, which costs a visit to every slice.
 
     Yields
     ------
@@ -137,23 +184,37 @@ def focus_stack_steps(
     if noise is None:
         noise = stack_noise(slices)
     shape = (len(slices), *slices.kind.shape)
-    stacker = FocusStacker(shape, options, noise, rgb=rgb)
-    total = len(slices) * stacker.visits
+    estimating = alignment is None and (options.align != "none" or options.match_brightness != "off")
+    total = len(slices) * (FUSION_METHODS[options.method].visits + estimating)
+    if estimating:
+        alignment = yield from _estimated(slices, options, total)
+    stacker = FocusStacker(shape, options, noise, rgb=rgb, alignment=alignment)
+    done = len(slices) if estimating else 0
     if slices.at_hand and stacker.looks_first:
         for k in range(len(slices)):
             stacker.look(slices[k])
-            yield Progress(0, total)
+            yield Progress(done, total)
     for k, image in _read_ahead(slices):
         stacker.add(image)
         # Not to be held while the next one is read, nor while the result is made.
         del image
-        yield Progress(k + 1, total)
+        yield Progress(done + k + 1, total)
     if stacker.visits == 2:
+        done += len(slices)
         for k, image in _read_ahead(slices):
             stacker.revisit(k, image)
             del image
-            yield Progress(len(slices) + k + 1, total)
+            yield Progress(done + k + 1, total)
     return stacker.result()
+
+
+def _estimated(slices: Slices, options: FocusStackOptions, total: int) -> Generator[Progress, None, Alignment]:
+    estimator = AlignmentEstimator(slices.kind, options.align, options.match_brightness)
+    for k, image in _read_ahead(slices):
+        estimator.add(image)
+        del image
+        yield Progress(k + 1, total)
+    return estimator.result()
 
 
 def stack_noise(slices: Slices) -> NoiseModel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .accumulator import FusionSetting, SecondVisit
+from .align import Aligner
+from .alignment import Alignment
 from .analysis import SliceAnalysis
 from .chosen import Chosen, RunFacts, chosen_values
 from .errors import InputError
@@ -60,6 +62,10 @@ class FocusStackResult:
         What the user should know, a sentence each.
     chosen : dict of str to Chosen
         What "auto" chose, for every option that was left to the stack.
+    alignment : Alignment or None
+        What was taken out of the slices before they were fused.
+    origin : tuple of int
+        Where in a slice the first pixel of the results lies, along y and x: not (0, 0) where they were cropped.
 
     Examples
     --------
@@ -80,6 +86,8 @@ class FocusStackResult:
     transparent: float = 0.0
     warnings: tuple[str, ...] = ()
     chosen: Mapping[str, Chosen] = field(default_factory=dict)
+    alignment: Alignment | None = None
+    origin: tuple[int, int] = (0, 0)
 
 
 class FocusStacker:
@@ -96,11 +104,14 @@ class FocusStacker:
         None estimates it from the first three slices.
     rgb : bool or None
         Whether the last axis is RGB or RGBA; None takes a last axis of 3 or 4 for that.
+    alignment : Alignment or None
+        Applied to the slices as they come. None leaves them as they are, whatever the options say:
+        a stream cannot be looked at twice.
 
     Raises
     ------
     InputError
-        If the shape or an option does not fit.
+        If the shape, an option or the alignment does not fit.
 
     Notes
     -----
@@ -127,6 +138,7 @@ class FocusStacker:
         noise: NoiseModel | None = None,
         *,
         rgb: bool | None = None,
+        alignment: Alignment | None = None,
     ) -> None:
         if len(shape) not in (2, 3, 4):
             raise InputError(f"expected the shape of a stack, (z, y, x) or (z, y, x, c), got {tuple(shape)}.")
@@ -135,6 +147,7 @@ class FocusStacker:
         self._shape = tuple(int(n) for n in shape)
         self._rgb = rgb
         self._noise = noise
+        self._alignment = alignment
         self._pending: list[npt.NDArray[Any]] = []
         self._run: _Run | None = None
 
@@ -163,7 +176,7 @@ class FocusStacker:
             return
         kind, slices = self._kind(array)
         if self._noise is not None:
-            self._run = _Run(kind, slices, self.options, self._noise)
+            self._run = _Run(kind, slices, self.options, self._noise, self._alignment)
             self._run.add(array)
             return
         if self._pending:
@@ -178,7 +191,9 @@ class FocusStacker:
     @property
     def looks_first(self) -> bool:
         """Whether a first look at every slice saves work, where it costs no reading."""
-        return self._noise is not None and self.options.light == AUTO and len(self._shape) > 2
+        known = self._noise is not None and self.options.light == AUTO and len(self._shape) > 2
+        # Slices are not warped twice.
+        return known and (self._alignment is None or self._alignment.changes_nothing)
 
     def look(self, image: npt.ArrayLike) -> None:
         """Take a first look at the next slice, in order along z: at all of them before the first `add`, or at none.
@@ -188,7 +203,7 @@ class FocusStacker:
         """
         array = np.asarray(image)
         if self._run is None and self._noise is not None:
-            self._run = _Run(*self._kind(array), self.options, self._noise)
+            self._run = _Run(*self._kind(array), self.options, self._noise, self._alignment)
         if self._run is not None:
             self._run.look(array)
 
@@ -214,9 +229,8 @@ class FocusStacker:
 
     def _started(self) -> _Run:
         kind, slices = self._kind(self._pending[0])
-        run = _Run(
-            kind, slices, self.options, estimate_noise([kind.checked(p)[..., : kind.channels] for p in self._pending])
-        )
+        noise = estimate_noise([kind.checked(p)[..., : kind.channels] for p in self._pending])
+        run = _Run(kind, slices, self.options, noise, self._alignment)
         for image in self._pending:
             run.add(image)
         return run
@@ -235,7 +249,19 @@ class FocusStacker:
 class _Run:
     """A stacker that knows its noise."""
 
-    def __init__(self, kind: SliceKind, slices: int, options: FocusStackOptions, noise: NoiseModel) -> None:
+    def __init__(
+        self,
+        kind: SliceKind,
+        slices: int,
+        options: FocusStackOptions,
+        noise: NoiseModel,
+        alignment: Alignment | None,
+    ) -> None:
+        self.aligner: Aligner | None = None
+        if alignment is not None:
+            alignment.for_stack(slices, kind.shape, kind.channels)
+            self.aligner = Aligner(alignment, kind, options.crop)
+            kind = self.aligner.kind
         height, width = kind.shape[:2]
         self.kind = kind
         self.options = options
@@ -304,7 +330,7 @@ class _Run:
             return
         if self._first_look is None:
             self._first_look = self._phase(AUTO, only_share=True)
-        self.analysis.glance(self._colour(image))
+        self.analysis.glance(*self._colour(self._looked, image))
         self._first_look.interrupted |= self._blank()
         self._first_look.add(self.analysis)
         self._looked += 1
@@ -320,9 +346,12 @@ class _Run:
         elif share.min() == 1:
             self._begin("transparent", sure=True)
 
-    def _colour(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return a slice without alpha, checked."""
-        return np.ascontiguousarray(self.kind.checked(image)[..., : self.kind.channels])
+    def _colour(self, k: int, image: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
+        """Return slice k without alpha, checked and aligned, and which pixels it covers; None for all of them."""
+        covered = None
+        if self.aligner is not None:
+            image, covered = self.aligner.aligned(k, image)
+        return np.ascontiguousarray(self.kind.checked(image)[..., : self.kind.channels]), covered
 
     def _blank(self) -> bool:
         """Return whether no pixel of the slice that was loaded last is finite."""
@@ -336,20 +365,22 @@ class _Run:
         if self._maps is not None:
             raise InputError("a slice cannot be added after slices were shown again; start a new stack.")
         self._use_first_look()
-        colour = self._colour(image)
-        self._analyse(colour, briefly=self.surely_transparent)
-        self.with_holes += self.analysis.valid is not None
+        colour, covered = self._colour(self.count, image)
+        self._analyse(colour, covered, briefly=self.surely_transparent)
+        self.with_holes += self.analysis.holes
         if self.phase is not None:
             self.phase.interrupted |= self._blank()
         run_together(*self._jobs(colour))
         self.per_slice.append(self._measured(colour))
 
-    def _analyse(self, colour: npt.NDArray[Any], *, briefly: bool) -> None:
+    def _analyse(
+        self, colour: npt.NDArray[Any], covered: npt.NDArray[np.bool_] | None = None, *, briefly: bool
+    ) -> None:
         """Analyse a slice; briefly where its sharpness and its change along z are all that is asked for."""
         if briefly and self.analysis.levels >= LEAST_LEVELS:
-            self.analysis.glance(colour, energy=True)
+            self.analysis.glance(colour, covered, energy=True)
         else:
-            self.analysis.load(colour)
+            self.analysis.load(colour, covered)
 
     def _jobs(self, colour: npt.NDArray[Any]) -> Iterator[Callable[[], None]]:
         """Yield all that is to be done with the slice that was analysed last, the longest job first."""
@@ -378,7 +409,7 @@ class _Run:
         if self._maps is None:
             self._maps = self._height_maps()
             method.decide(self._maps)
-        method.revisit(k, self._colour(image))
+        method.revisit(k, self._colour(k, image)[0])
         self._revisited.add(k)
 
     def result(self) -> FocusStackResult:
@@ -411,6 +442,8 @@ class _Run:
             transparent=transparent,
             warnings=self._warnings(transparent),
             chosen=chosen_values(self.options, self._facts(transparent)),
+            alignment=self.aligner.alignment if self.aligner else None,
+            origin=self.aligner.origin if self.aligner else (0, 0),
         )
 
     def _second_visit(self) -> SecondVisit:
@@ -420,7 +453,11 @@ class _Run:
 
     def _facts(self, transparent: float) -> RunFacts:
         glowing = isinstance(self.method, LaplacianFusion) and self.method.added_light
-        return RunFacts(self.analysis.levels, self.noise, transparent, glowing)
+        facts = RunFacts(self.analysis.levels, self.noise, transparent, glowing)
+        if self.aligner is None:
+            return facts
+        alignment = self.aligner.alignment
+        return replace(facts, align=alignment.model, align_reason=alignment.reason)
 
     def _transparent(self) -> float:
         return float(self.phase.share().mean()) if self.phase is not None else 0.0
@@ -487,7 +524,9 @@ class _Run:
         return colour.reshape(self.kind.shape)
 
     def _warnings(self, transparent: float) -> tuple[str, ...]:
-        told = []
+        told = list(self.aligner.alignment.warnings) if self.aligner else []
+        if self.aligner is None and (self.options.align != "none" or self.options.match_brightness != "off"):
+            told.append("Slices that come one by one are not aligned; give FocusStacker an alignment.")
         if self.with_holes:
             told.append(f"{self.with_holes} of {self.count} slices have NaN or infinite pixels; these were left out.")
         if self.options.sharpness_measure == "focus" and min(self.noise.low) < 0:

@@ -190,7 +190,7 @@ class SliceMean:
         self._sum += analysis.gaussians[0]
         self.count += 1
         # What lies in a hole was guessed, and is no light.
-        self._whole &= analysis.valid is None
+        self._whole &= not analysis.holes
 
     def usable(self) -> bool:
         """Return whether there are slices enough, and all whole."""

@@ -50,6 +50,8 @@ def print_summary(
         if isfinite(sharpness.gain)
         else "not defined: no sharpness in the slices",
     }
+    if result.alignment is not None and "align" not in result.chosen:
+        rows["motion"] = result.alignment.reason
     if result.chosen:
         rows["chosen by the stack"] = in_words(result.chosen)
     rows["time"] = f"{seconds:.1f} s for {len(names)} slices"

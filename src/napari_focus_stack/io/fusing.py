@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError
 from .files import IMAGE_ENDINGS
 from .heights import HeightSettings
 from .report import write_report
@@ -14,6 +15,7 @@ from .source import PixelSize, StackSource
 from .writing import check_output, staged_outputs, write_image
 
 if TYPE_CHECKING:
+    from ..alignment import Alignment
     from ..options import FocusStackOptions
     from ..stacker import FocusStackResult
 
@@ -45,7 +47,7 @@ def check_outputs(
     Parameters
     ----------
     wanted : mapping of str to Path
-        Keys are those of `RESULT_IMAGES`, and "report".
+        Keys are those of `RESULT_IMAGES`, "report" and "alignment".
     stack : StackSource
     heights : HeightSettings, optional
 
@@ -62,6 +64,8 @@ def check_outputs(
         heights.check(stack.pixel_size)
     checked: dict[str, Path] = {}
     for name, path in wanted.items():
+        if name == "alignment" and path.suffix.lower() != ".json":
+            raise InputError(f"an alignment is written as .json, got {path}; name it so.")
         kind = RESULT_IMAGES.get(name)
         dtype = (kind.dtype or stack.dtype) if kind else None
         channels = stack.shape[3] if name == "image" and stack.ndim == 4 else 1
@@ -83,11 +87,17 @@ def outputs_among_slices(outputs: Mapping[str, Path], stack: StackSource) -> lis
     return [f"{', '.join(names)} {lie} among the slices: a run of that whole folder would take {for_slices} of them."]
 
 
-def fuse_stack(stack: Any, rgb: bool, options: FocusStackOptions, progress: Report | None = None) -> FocusStackResult:
+def fuse_stack(
+    stack: Any,
+    rgb: bool,
+    options: FocusStackOptions,
+    progress: Report | None = None,
+    alignment: Alignment | None = None,
+) -> FocusStackResult:
     """Run the pipeline to its end; an exception, Ctrl-C included, closes it properly."""
     from ..pipeline import focus_stack_steps, run_to_end
 
-    return run_to_end(focus_stack_steps(stack, rgb, options=options), progress)
+    return run_to_end(focus_stack_steps(stack, rgb, options=options, alignment=alignment), progress)
 
 
 def write_results(
@@ -114,9 +124,15 @@ def write_results(
                     chosen=result.chosen,
                     noise=result.noise,
                     warnings=result.warnings,
+                    alignment=result.alignment,
+                    origin=result.origin,
                     seconds=round(seconds, 3),
                     files={key: str(file) for key, file in outputs.items() if key != "report"},
                 )
+                continue
+            if name == "alignment":
+                if result.alignment is not None:
+                    staged[path].write_text(result.alignment.to_json(), encoding="utf-8")
                 continue
             pixels = getattr(result, name)
             if name == "height":

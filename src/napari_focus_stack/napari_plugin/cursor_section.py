@@ -123,7 +123,7 @@ class CursorSection(Section):
         position, y, x = pixel
         if position not in shown.results.noise:
             return
-        view = shown.choice.stack.at(position)
+        view = shown.stack.at(position)
         work = partial(focus_curve, view, y, x, shown.results.noise[position], rgb=view.rgb)
         self._latest.request(work, partial(self._show, shown, pixel))
 

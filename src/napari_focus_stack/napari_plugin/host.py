@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .layers import Position, StackChoice
+from .layers import LayerStack, Position, StackChoice
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -18,13 +18,18 @@ if TYPE_CHECKING:
     from .worker import Job, StackResults
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shown:
-    """The result that the panel tells about."""
+    """The result that the panel tells about; every run has another one."""
 
     choice: StackChoice
     results: StackResults
     warnings: tuple[str, ...]
+
+    @property
+    def stack(self) -> LayerStack:
+        """The z-stacks of the layer, as they lay when they were fused."""
+        return replace(self.choice.stack, alignments=self.results.alignments)
 
 
 class PanelHost(Protocol):

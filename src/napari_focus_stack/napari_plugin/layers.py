@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,9 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
+
+    from ..align import Aligner
+    from ..alignment import Alignment
 
 METADATA_KEY = "napari-focus-stack"
 FOCUS_LABELS = frozenset({"z", "depth", "focus", "plane"})
@@ -126,6 +129,27 @@ class StackView:
 
 
 @dataclass(frozen=True)
+class AlignedView(StackView):
+    """The same as an alignment puts it, warped a slice at a time."""
+
+    alignment: Alignment
+
+    @cached_property
+    def _aligner(self) -> Aligner:
+        from ..align import Aligner
+        from ..slices import SliceKind
+
+        return Aligner(self.alignment, SliceKind(self.shape[1:], self.dtype, self.rgb))
+
+    def __getitem__(self, k: int) -> npt.NDArray[Any]:
+        return self._aligner.aligned(k, super().__getitem__(k))[0]
+
+    def part(self, k: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
+        """Return some rows and columns of slice k."""
+        return self[k][rows, columns]
+
+
+@dataclass(frozen=True)
 class LayerStack:
     """The z-stacks of a layer: one for every position along the axes that are neither focus nor picture.
 
@@ -135,11 +159,14 @@ class LayerStack:
         Full resolution; read plane by plane.
     focus_axis : int
     rgb : bool
+    alignments : mapping of position to Alignment
+        What is taken out of the slices at these positions.
     """
 
     pixels: Any
     focus_axis: int
     rgb: bool
+    alignments: Mapping[Position, Alignment] = field(default_factory=dict)
 
     @classmethod
     def of(cls, layer: Image, focus_axis: int) -> LayerStack:
@@ -173,7 +200,10 @@ class LayerStack:
 
     def at(self, position: Position) -> StackView:
         """Return the z-stack at one position."""
-        return StackView(self.pixels, self.focus_axis, position, self.rgb)
+        alignment = self.alignments.get(position)
+        if alignment is None:
+            return StackView(self.pixels, self.focus_axis, position, self.rgb)
+        return AlignedView(self.pixels, self.focus_axis, position, self.rgb, alignment)
 
     @property
     def keeps_focus_axis(self) -> bool:

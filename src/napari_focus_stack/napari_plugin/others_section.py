@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,9 @@ class OthersSection(Section):
             return
         target = self._offered[row]
         maps = self._maps(shown, target)
-        job = partial(_fused_by_map, target.stack, maps, shown.results.slices)
+        here = shown.results.alignments.get(self.host.position_in_view(shown.choice))
+        moved = {} if here is None else {p: shown.results.alignments.get(p, here) for p in maps}
+        job = partial(_fused_by_map, replace(target.stack, alignments=moved), maps, shown.results.slices)
         self.host.start_job(job, partial(self._show, shown, target))
 
     def _maps(self, shown: Shown, target: StackChoice) -> dict[Position, npt.NDArray[Any]]:

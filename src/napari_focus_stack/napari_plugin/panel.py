@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QFrame, QHBoxLayout, QLabel, 
 from superqt import QCollapsible
 
 from ..presets import PRESETS
+from .alignment_section import AlignmentSection
 from .cursor_section import CursorSection
 from .keyboard import name_field, read_in_order
 from .option_rows import OptionRows
@@ -69,7 +70,7 @@ class FocusStackPanel(Container):  # type: ignore[misc]
         self.cursor = CursorSection()
         # Below the curve, in this order.
         self.retouch, self.others, self.relief = RetouchSection(), OthersSection(), ReliefSection()
-        self.heights_seen = ProfileSection()
+        self.heights_seen, self.alignment = ProfileSection(), AlignmentSection()
         self.recipes = RecipeSection()
         self.sections: list[Section] = [
             self.measures,
@@ -78,6 +79,7 @@ class FocusStackPanel(Container):  # type: ignore[misc]
             self.others,
             self.heights_seen,
             self.relief,
+            self.alignment,
             self.recipes,
         ]
         self._lay_out()

@@ -81,7 +81,7 @@ def _square_shear(layer: Image) -> npt.NDArray[np.float64]:
     return square
 
 
-def _own_transform(layer: Image) -> npt.NDArray[np.float64]:
+def own_transform(layer: Image) -> npt.NDArray[np.float64]:
     """Return rotation, shear and scale as one matrix, as napari multiplies them."""
     return np.asarray(layer.rotate @ _square_shear(layer) @ np.diag(layer.scale))
 
@@ -92,7 +92,7 @@ def _spanning_voxel(layer: Image, focus_axis: int) -> dict[str, Any]:
     scale[focus_axis] *= slices
     return {
         "scale": scale,
-        "translate": layer.translate + _own_transform(layer)[:, focus_axis] * (slices - 1) / 2,
+        "translate": layer.translate + own_transform(layer)[:, focus_axis] * (slices - 1) / 2,
         "rotate": np.array(layer.rotate),
         "shear": _square_shear(layer),
         "affine": layer.affine.affine_matrix,

@@ -200,7 +200,7 @@ class RetouchSection(Section):
         self._note_changes(shown.choice.stack, strokes.data, known[1])
         if self._dirty and not self._latest.busy:
             dirty, self._dirty = self._dirty, {}
-            stack = shown.choice.stack
+            stack = shown.stack
             now = {position: np.array(strokes.data[stack.result_index(position)]) for position in dirty}
             work = partial(_patches, stack, shown.results, now, dirty)
             self._latest.request(work, partial(self._apply, shown))

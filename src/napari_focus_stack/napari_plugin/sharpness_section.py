@@ -95,7 +95,7 @@ class SharpnessSection(Section):
         if shown is None:
             return
         position = self.host.position_in_view(shown.choice)
-        stack, results = shown.choice.stack, shown.results
+        stack, results = shown.stack, shown.results
         fused = results.image[stack.result_index(position)]
         job = partial(
             _measured, stack, position, fused, results.noise[position], results.reports[position], results.slices

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
+    from ..alignment import Alignment
     from ..sharpness import SharpnessReport
     from .samples import LayerTuple
 
@@ -231,13 +232,22 @@ class FocusStackWidget(FocusStackPanel):
         try:
             options = self.option_rows.options()
             quick_look = self._quick_look(options) if live else None
-            self._runner.start(chosen.stack, options, *(() if quick_look is None else (quick_look,)))
+            self._runner.start(chosen.stack, options, quick_look, self._known_alignments(options) if live else None)
         except InputError as refusal:
             self._fail(refusal)
             return
         self._job_end = None
         self._began = perf_counter()
         self._begin(chosen)
+
+    def _known_alignments(self, options: FocusStackOptions) -> dict[Position, Alignment] | None:
+        """Return the alignments of the result on show, if the same was asked for."""
+        shown = self.shown_of_chosen()
+        if shown is None:
+            return None
+        before = shown.results.options
+        alike = (before.align, before.match_brightness) == (options.align, options.match_brightness)
+        return shown.results.alignments if alike else None
 
     def _begin(self, chosen: StackChoice) -> None:
         self._running = chosen
@@ -425,7 +435,8 @@ class FocusStackWidget(FocusStackPanel):
         """Return what to show before the whole is there; None where that takes no longer, or nothing is in view."""
         shown = self.shown_of_chosen()
         fused = self.shown_layer("image")
-        if shown is None or fused is None:
+        # A quick look would be at slices that are not aligned.
+        if shown is None or fused is None or options.aligns:
             return None
         choice, known = shown.choice, self._seconds_per_value or 0.0
         stack = choice.stack

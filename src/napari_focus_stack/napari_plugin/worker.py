@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from .layers import LayerStack, Position
 from .preview import Preview, PreviewMaker, PreviewPlan
 
 if TYPE_CHECKING:
+    from ..alignment import Alignment
     from ..chosen import Chosen
     from ..noise import NoiseModel
     from ..sharpness import SharpnessReport
@@ -64,6 +65,8 @@ class StackResults:
         Each sentence once.
     options : FocusStackOptions
     slices, focus_axis : int
+    alignments : dict of position to Alignment
+        What was taken out of the slices; none where nothing was asked for.
     """
 
     image: npt.NDArray[Any]
@@ -77,18 +80,23 @@ class StackResults:
     options: FocusStackOptions
     slices: int
     focus_axis: int
+    alignments: dict[Position, Alignment] = field(default_factory=dict)
 
 
 Job = Callable[[], Generator[RunProgress | Preview, None, Any]]
 
 
-def fuse_positions(stack: LayerStack, options: FocusStackOptions) -> Generator[RunProgress, None, StackResults]:
+def fuse_positions(
+    stack: LayerStack, options: FocusStackOptions, known: Mapping[Position, Alignment] | None = None
+) -> Generator[RunProgress, None, StackResults]:
     """Fuse the z-stack at every position, giving control back after every slice.
 
     Parameters
     ----------
     stack : LayerStack
     options : FocusStackOptions
+    known : mapping of position to Alignment, optional
+        Those of an earlier run, which need not be estimated again.
 
     Yields
     ------
@@ -115,17 +123,38 @@ def fuse_positions(stack: LayerStack, options: FocusStackOptions) -> Generator[R
     chosen: dict[Position, Mapping[str, Chosen]] = {}
     noise: dict[Position, NoiseModel] = {}
     warnings: dict[str, None] = {}
+    alignments: dict[Position, Alignment] = {}
     for number, position in enumerate(stack.positions):
-        with closing(focus_stack_steps(stack.at(position), stack.rgb, options=options)) as steps:
+        earlier = (known or {}).get(position)
+        fusing = focus_stack_steps(stack.at(position), stack.rgb, options=options, alignment=earlier)
+        with closing(fusing) as steps:
             result = yield from _counted(steps, number, stack.position_count)
         where = stack.result_index(position)
-        image[where], index[where] = result.image, result.index
-        height[where], confidence[where] = result.height, result.confidence
+        if options.crop and result.alignment is not None:
+            # One array holds all positions, whatever each of them covers.
+            image[where], index[where], height[where], confidence[where] = 0, 0, np.nan, 0
+        (y, x), (h, w) = result.origin, result.index.shape
+        inside = slice(y, y + h), slice(x, x + w)
+        image[where][inside], index[where][inside] = result.image, result.index
+        height[where][inside], confidence[where][inside] = result.height, result.confidence
+        if result.alignment is not None:
+            alignments[position] = result.alignment
         reports[position], chosen[position] = result.sharpness, result.chosen
         noise[position] = result.noise
         warnings |= dict.fromkeys(result.warnings)
     return StackResults(
-        image, index, height, confidence, reports, chosen, noise, tuple(warnings), options, len(view), stack.focus_axis
+        image,
+        index,
+        height,
+        confidence,
+        reports,
+        chosen,
+        noise,
+        tuple(warnings),
+        options,
+        len(view),
+        stack.focus_axis,
+        alignments,
     )
 
 
@@ -241,15 +270,16 @@ class FocusRunner:
         stack: LayerStack,
         options: FocusStackOptions,
         quick_look: tuple[PreviewMaker, PreviewPlan] | None = None,
+        known: Mapping[Position, Alignment] | None = None,
     ) -> None:
-        """Start to fuse.
+        """Start to fuse; alignments that are `known` are not estimated again.
 
         Raises
         ------
         RuntimeError
             If a run is under way.
         """
-        job: Job = partial(fuse_positions, stack, options)
+        job: Job = partial(fuse_positions, stack, options, known)
         if quick_look is not None:
             job = partial(_fuse_after_preview, stack, options, *quick_look)
         self.start_job(job)

@@ -8,6 +8,7 @@ photon and read noise takes the slices (`camera`).
 
 from .camera import NOISE_PHOTONS, Camera
 from .defocus import Lens, Surface, blur, glowing_slices, in_focus, opaque_slices
+from .motion import Motion
 from .scenes import SCENES, Scene, SceneKind, make_scene
 from .specimen import Specimen, detail
 from .textures import PHOTOGRAPHS, contrast, fractal, photograph
@@ -20,6 +21,7 @@ __all__ = [
     "BrightField",
     "Camera",
     "Lens",
+    "Motion",
     "Scene",
     "SceneKind",
     "Specimen",

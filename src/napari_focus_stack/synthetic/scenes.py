@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ..errors import InputError
 from . import cells, fluorescence, surfaces
 from .camera import Camera
+from .motion import Motion
 from .specimen import FloatImage, Mask, Specimen
 
 
@@ -130,6 +131,7 @@ def make_scene(
     noise: str | float = "low",
     seed: int = 0,
     dtype: npt.DTypeLike | None = None,
+    motion: Motion | None = None,
     **parameters: Any,
 ) -> Scene:
     """Make a focus stack whose sharp image and height are known.
@@ -151,6 +153,8 @@ def make_scene(
         Of specimen and noise, 0 or more.
     dtype : uint8 or uint16, optional
         Gray scenes are uint16, colour ones uint8.
+    motion : Motion, optional
+        How slices move and change in brightness; truth and height are those of the middle one.
     **parameters
         Of the scene itself: `phase`, `condenser`, ...
 
@@ -177,7 +181,10 @@ def make_scene(
         )
     camera = Camera.of(noise, kind.dtype if dtype is None else dtype)
     rng = np.random.default_rng([seed, zlib.crc32(kind.build.__name__.encode())])
-    specimen = _specimen(kind, name, shape, slices, rng, parameters)
+    margin_px = 0 if motion is None else motion.margin_px(shape)
+    specimen = _specimen(kind, name, (shape[0] + 2 * margin_px, shape[1] + 2 * margin_px), slices, rng, parameters)
+    if motion is not None:
+        specimen = motion.moved(specimen, shape, margin_px)
     stack = np.empty((slices, *specimen.truth.shape), camera.dtype)
     for k, image in enumerate(specimen.images):
         stack[k] = camera.expose(image, np.random.default_rng([seed, k, zlib.crc32(name.encode())]))

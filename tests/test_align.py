@@ -1,0 +1,327 @@
+"""Slices that moved are put back where they were, and those that did not are left alone."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from napari_focus_stack import Alignment, FocusStacker, InputError, estimate_alignment, focus_stack
+from napari_focus_stack.align import ALIGN_MODELS, AlignedSlices
+from napari_focus_stack.brightness import block_means, relative_brightness
+from napari_focus_stack.fusion import FUSION_METHODS
+from napari_focus_stack.register import AFFINE, Bands, fit, matrix_motion, motion_matrix
+from napari_focus_stack.sharpness import sharpness
+from napari_focus_stack.steady import steadied
+from napari_focus_stack.synthetic import Motion, make_scene
+from napari_focus_stack.warp import covered, warp
+
+SHAPE, SLICES = (224, 240), 10
+MODELS = [name for name in ALIGN_MODELS if name != "none"]
+
+
+def texture(shape=SHAPE, seed=0):
+    fine = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(shape), 1.2)
+    return 120 + 30 * fine / fine.std()
+
+
+def psnr(image, truth, data_range, border_px=20):
+    error = (image.astype(float) - truth)[border_px:-border_px, border_px:-border_px]
+    return 10 * np.log10(data_range**2 / np.mean(error**2))
+
+
+def residuals_px(alignment, motion, where):
+    places = np.stack([*np.nonzero(where), np.ones(where.sum())])
+    away = [(one.affine - motion.matrix(k, where.shape)) @ places for k, one in enumerate(alignment.slices)]
+    return np.array([np.hypot(*one).mean() for one in away])
+
+
+@pytest.fixture(scope="module")
+def drift():
+    return Motion.drift(SLICES, shift_px=1.2, zoom=0.003, turn_deg=0.08, gain=0.03, jitter_px=0.2, seed=2)
+
+
+@pytest.fixture(scope="module")
+def moving(drift):
+    return make_scene("bumps", SHAPE, SLICES, seed=5, motion=drift)
+
+
+@pytest.fixture(scope="module")
+def still():
+    return make_scene("bumps", SHAPE, SLICES, seed=5)
+
+
+# ---- warping ----
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "float32", "float64"])
+def test_whole_shifts_give_the_same_pixels(dtype):
+    image = np.random.default_rng(0).integers(0, 120, (70, 101, 3)).astype(dtype)
+    moved = warp(image, np.array([[1.0, 0, -3], [0, 1, 7]]))
+    assert moved.dtype == image.dtype
+    np.testing.assert_array_equal(moved[3:, :-7], image[:-3, 7:])
+
+
+def test_half_a_pixel_there_and_back_keeps_the_gradient():
+    image = make_scene("colour", (128, 160), 3, "none").stack[1]
+    there = warp(image, np.array([[1.0, 0, 0.5], [0, 1, 0.5]]))
+    back = warp(there, np.array([[1.0, 0, -0.5], [0, 1, -0.5]]))
+    inside = slice(8, -8), slice(8, -8)
+    kept = sharpness(back[inside], "gradient") / sharpness(image[inside], "gradient")
+    assert abs(kept - 1) < 0.005
+
+
+def test_warping_agrees_with_splines():
+    image = texture((90, 130))
+    matrix = np.array([[1.004, 0.01, 1.3], [-0.012, 0.99, -2.7]])
+    spline = ndimage.affine_transform(image, matrix[:, :2], matrix[:, 2], order=5, mode="mirror")
+    assert np.abs(warp(image, matrix) - spline).max() < 0.02 * np.ptp(image)
+
+
+def test_a_hole_stays_a_hole_and_spoils_nothing_else():
+    image = texture((60, 60)).astype(np.float32)
+    image[30, 30] = np.nan
+    moved = warp(image, np.array([[1.0, 0, 0.4], [0, 1, 0.4]]))
+    assert np.argwhere(np.isnan(moved)).tolist() == [[30, 30]]
+
+
+def test_covered_pixels_are_those_from_within():
+    inside = covered(np.array([[1.0, 0, 0.6], [0, 1, -3]]), (5, 9))
+    np.testing.assert_array_equal(np.argwhere(inside.any(axis=1)).ravel(), [0, 1, 2, 3])
+    np.testing.assert_array_equal(np.argwhere(inside.any(axis=0)).ravel(), range(3, 9))
+
+
+# ---- one slice on another ----
+
+
+def test_an_affine_motion_is_found():
+    motion = np.array([3.4, -7.7, 1.5, -2.0, 0.8, 0.5])
+    image = texture((260, 300))
+    matrix = motion_matrix(motion, SHAPE)
+    inner = tuple(slice(18, 18 + n) for n in SHAPE)
+    other = ndimage.affine_transform(
+        image,
+        np.linalg.inv(matrix[:, :2]),
+        order=5,
+        output_shape=SHAPE,
+        offset=18 - np.linalg.inv(matrix[:, :2]) @ matrix[:, 2],
+    )
+    found = fit(Bands.of(image[inner][..., None]), Bands.of(1.3 * other[..., None] + 20), AFFINE)
+    np.testing.assert_allclose(found.motion, motion, atol=0.02)
+    assert found.correlation > 0.99
+
+
+def test_motion_and_matrix_tell_the_same():
+    motion = np.array([1.0, -2.0, 3.0, 0.5, -0.25, 0.125])
+    np.testing.assert_allclose(matrix_motion(motion_matrix(motion, SHAPE), SHAPE), motion)
+
+
+def test_steady_course_through_a_missing_estimate():
+    motions, errors = np.full((9, 1), 2.0), np.full((9, 1), 0.02)
+    motions[4], errors[4] = 77.0, np.inf
+    np.testing.assert_allclose(steadied(motions, errors), 2.0, atol=0.01)
+
+
+def test_jitter_that_is_larger_than_errors_is_kept():
+    motions = np.random.default_rng(3).normal(0, 2, (12, 1))
+    np.testing.assert_allclose(steadied(motions, np.full((12, 1), 0.02)), motions, atol=0.02)
+
+
+def test_gain_and_offset_of_brightness_in_spite_of_blur():
+    image = (texture() + np.linspace(0, 300, SHAPE[1]))[..., None]
+    other = 1.2 * ndimage.gaussian_filter(image, (3, 3, 0)) - 15
+    gain, offset = relative_brightness(block_means(image), block_means(other), "gain-offset")
+    assert abs(gain[0] - 1.2) < 0.01
+    assert abs(offset[0] + 15) < 3
+
+
+def test_where_all_is_alike_it_is_all_gain():
+    image = texture()[..., None]
+    blurred = ndimage.gaussian_filter(1.2 * image, (3, 3, 0))
+    gain, offset = relative_brightness(block_means(image), block_means(blurred), "gain-offset")
+    assert offset[0] == 0
+    assert abs(gain[0] - 1.2) < 0.01
+
+
+# ---- a stack ----
+
+
+@pytest.mark.parametrize("model", ["auto", "similarity", "affine"])
+def test_drift_breathing_and_turn_are_found(model, moving, drift):
+    alignment = estimate_alignment(moving.stack, model)
+    away = residuals_px(alignment, drift, moving.textured)
+    assert away.mean() < 0.15
+    assert away.max() < 0.5
+    assert alignment.warnings == ()
+    assert all(one.correlation > 0.9 for k, one in enumerate(alignment.slices) if k != alignment.reference)
+
+
+def test_an_aligned_stack_is_fused_almost_as_well_as_a_still_one(moving, still):
+    data_range = moving.data_range
+    best = psnr(focus_stack(still.stack).image, still.truth, data_range)
+    aligned = focus_stack(moving.stack, align="similarity", match_brightness="gain")
+    gained = psnr(aligned.image, moving.truth, data_range) - psnr(
+        focus_stack(moving.stack).image, moving.truth, data_range
+    )
+    assert gained > 10
+    assert psnr(aligned.image, moving.truth, data_range) > best - 3
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_still_stack_is_left_alone_bit_for_bit(model, still):
+    alignment = estimate_alignment(still.stack, model, "gain")
+    assert alignment.changes_nothing
+    aligned = focus_stack(still.stack, align=model, match_brightness="gain")
+    np.testing.assert_array_equal(aligned.image, focus_stack(still.stack).image)
+
+
+def test_transparent_cells_that_stand_still_are_left_alone():
+    scene = make_scene("cells-strong", (160, 160), 8)
+    assert estimate_alignment(scene.stack, "similarity").changes_nothing
+
+
+@pytest.mark.parametrize("method", FUSION_METHODS)
+def test_the_rim_comes_from_slices_that_cover_it(method):
+    image = np.rint(texture()).astype(np.uint8)
+    blurred = np.rint(ndimage.gaussian_filter(texture(), 4)).astype(np.uint8)
+    stack = np.stack([np.roll(blurred, 9, 1), image, np.roll(blurred, -9, 1)])
+    # The sharp slice is the reference; what was rolled in from the other side must not show.
+    record = Alignment.from_dict(
+        {
+            "model": "shift",
+            "shape": SHAPE,
+            "reference": 1,
+            "slices": [{"matrix": [[1, 0, 0], [0, 1, dx]], "gain": [1], "offset": [0]} for dx in (9, 0, -9)],
+        }
+    )
+    result = focus_stack(stack, method=method, alignment=record)
+    assert result.image.shape == SHAPE
+    rim = np.s_[:, :8]
+    assert np.abs(result.image[rim].astype(int) - image[rim]).mean() < 6
+    assert (result.index[rim] == 1).mean() > 0.95
+    cropped = focus_stack(stack, method=method, alignment=record, crop=True)
+    assert cropped.image.shape == (SHAPE[0], SHAPE[1] - 18)
+    assert cropped.origin == (0, 9)
+    assert np.abs(cropped.image.astype(int) - image[:, 9:-9]).mean() < 6
+
+
+@pytest.mark.parametrize("spoil", ["blank", "noise", "twice", "upside down"])
+@pytest.mark.parametrize("place", [0, 4, SLICES - 1])
+def test_a_slice_of_something_else_does_not_move_the_others(spoil, place, moving, drift):
+    stack = moving.stack.copy()
+    other = max(place - 1, 1)
+    stack[place] = {
+        "blank": np.full(SHAPE, 9000),
+        "noise": np.random.default_rng(0).integers(0, 65535, SHAPE),
+        "twice": stack[other],
+        "upside down": stack[place][::-1, ::-1],
+    }[spoil]
+    alignment = estimate_alignment(stack, "similarity")
+    away = np.delete(residuals_px(alignment, drift, moving.textured), place)
+    assert away.max() < 0.8
+    if spoil == "twice":
+        assert alignment.warnings == ()
+    else:
+        assert [k for k, one in enumerate(alignment.slices) if not one.estimated] == [place]
+        assert f"Slice {place} (counted from 0) could not be aligned" in alignment.warnings[0]
+    result = focus_stack(stack, alignment=alignment)
+    assert result.warnings[: len(alignment.warnings)] == alignment.warnings
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (7, 9), (40, 40)])
+def test_nothing_to_align_by_is_said_and_changes_nothing(model, size):
+    stack = np.stack([np.full(size, 100, np.uint8)] * 3)
+    result = focus_stack(stack, align=model, match_brightness="gain-offset")
+    assert result.alignment.changes_nothing
+    assert result.warnings[0] == "No slice resembles its neighbours enough to be aligned; all were left as they are."
+
+
+def test_auto_tells_what_it_did(moving, still):
+    chosen = focus_stack(moving.stack, align="auto").chosen["align"]
+    assert (chosen.value, chosen.words[:25]) == ("similarity", "aligned, for slices move ")
+    chosen = focus_stack(still.stack, align="auto").chosen["align"]
+    assert (chosen.value, chosen.words) == (
+        "none",
+        "not aligned, for slices move by less than 0.1 px from one to the next",
+    )
+
+
+def test_brightness_that_drifts_is_matched(moving):
+    stack = np.stack([moving.stack, moving.stack // 2], axis=-1)
+    alignment = estimate_alignment(stack, "similarity", "gain-offset", rgb=False)
+    means = [np.median(image, axis=(0, 1)) for image in AlignedSlices(stack, alignment, crop=True, rgb=False)]
+    assert np.ptp(means, axis=0)[0] < 0.05 * means[5][0]
+    assert np.shape(alignment.slices[0].gain) == (2,)
+
+
+# ---- the record ----
+
+
+def test_an_alignment_is_saved_and_used_again(tmp_path, moving):
+    alignment = estimate_alignment(moving.stack, "similarity", "gain")
+    alignment.save(tmp_path / "a.json")
+    again = Alignment.load(tmp_path / "a.json")
+    assert again == alignment
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.json"]
+    colour = np.stack([moving.stack] * 3, axis=-1)
+    first = focus_stack(moving.stack, alignment=alignment).image
+    np.testing.assert_allclose(focus_stack(colour, alignment=again).image[..., 1], first, atol=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda told: told.pop("slices"), "it has no 'slices'"),
+        (lambda told: told["slices"][0].update(gain=[0.0]), "a gain is not above 0"),
+        (lambda told: told["slices"][0].update(matrix=[[0, 1, 0], [1, 0, 0]]), "zoomed or turned by more than a half"),
+        (lambda told: told["slices"][0].update(matrix=[1, 2]), "its values are not as expected"),
+        (lambda told: told.update(reference=9), "its reference is none of its slices"),
+    ],
+)
+def test_a_damaged_record_is_refused(tmp_path, change, sentence):
+    told = estimate_alignment(np.zeros((2, 16, 16), np.uint8)).as_dict()
+    change(told)
+    (tmp_path / "a.json").write_text(json.dumps(told, default=list))
+    with pytest.raises(InputError, match=sentence):
+        Alignment.load(tmp_path / "a.json")
+
+
+def test_a_record_of_another_stack_is_refused(still):
+    alignment = estimate_alignment(still.stack, "shift")
+    with pytest.raises(InputError, match="the alignment is of 10 slices, but the stack has 9; estimate it anew"):
+        focus_stack(still.stack[:9], alignment=alignment)
+    with pytest.raises(InputError, match="is of slices of 224 x 240 px, but the stack has 200 x 240"):
+        focus_stack(still.stack[:, :200], alignment=alignment)
+
+
+def test_a_stream_is_aligned_by_a_record(moving):
+    alignment = estimate_alignment(moving.stack, "similarity")
+    whole = focus_stack(moving.stack, alignment=alignment)
+    stacker = FocusStacker(moving.stack.shape, noise=whole.noise, alignment=alignment)
+    for image in moving.stack:
+        stacker.add(image)
+    np.testing.assert_array_equal(stacker.result().image, whole.image)
+
+
+def test_a_stream_cannot_be_aligned_by_itself(still):
+    from napari_focus_stack import FocusStackOptions
+
+    stacker = FocusStacker(still.stack.shape, FocusStackOptions(align="shift"))
+    for image in still.stack:
+        stacker.add(image)
+    assert stacker.result().warnings == (
+        "Slices that come one by one are not aligned; give FocusStacker an alignment.",
+    )
+
+
+def test_aligned_slices_are_the_slices_put_back(moving, drift):
+    aligned = AlignedSlices(moving.stack, estimate_alignment(moving.stack, "similarity"), crop=True)
+    assert len(aligned) == aligned.shape[0] == SLICES
+    rows, columns = (slice(o, o + n) for o, n in zip(aligned.origin, aligned.shape[1:], strict=True))
+    reference = moving.stack[SLICES // 2]
+    np.testing.assert_array_equal(aligned[SLICES // 2], reference[rows, columns])
+    bands = [Bands.of(image[..., None]) for image in aligned]
+    for k in range(1, SLICES):
+        found = fit(bands[k - 1], bands[k])
+        assert np.abs(found.motion).max() < 0.3

@@ -1,0 +1,88 @@
+"""Alignment in the panel: what is fused, the curves, and the aligned stack as a layer."""
+
+import numpy as np
+import pytest
+
+from napari_focus_stack import estimate_alignment, focus_stack
+from napari_focus_stack.synthetic import Motion, make_scene
+
+pytestmark = pytest.mark.usefixtures("window_libraries")
+
+SLICES = 6
+
+
+@pytest.fixture(scope="module")
+def moving():
+    return make_scene("bumps", (96, 128), SLICES, motion=Motion.drift(SLICES, shift_px=1.5, zoom=0.004))
+
+
+@pytest.fixture
+def stack(viewer, moving):
+    placed = {"scale": (2.0, 0.5, 0.25), "translate": (7, -3, 11)}
+    return viewer.add_image(moving.stack, name="moving", **placed)
+
+
+def names(viewer):
+    return [layer.name for layer in viewer.layers]
+
+
+def test_a_stack_is_aligned_and_its_motion_shown(viewer, stack, panel, run, moving):
+    panel.live_box.value = False
+    panel.option_rows.widgets["align"].value = "similarity"
+    run(panel)
+    expected = focus_stack(moving.stack, align="similarity")
+    np.testing.assert_array_equal(viewer.layers["moving fused"].data, expected.image)
+    assert panel.alignment.told.text() == f"{expected.alignment.reason.capitalize()}."
+    curve = panel.alignment.curves["shift along x"]
+    np.testing.assert_allclose(curve.yData, expected.alignment.shifts_px[:, 1])
+
+
+def test_a_cropped_result_stays_where_it_lies(viewer, stack, panel, run, moving):
+    panel.live_box.value = False
+    panel.option_rows.widgets["align"].value = "similarity"
+    panel.option_rows.widgets["crop"].value = True
+    run(panel)
+    expected = focus_stack(moving.stack, align="similarity", crop=True)
+    fused = viewer.layers["moving fused"].data
+    assert fused.shape == moving.stack.shape[1:]
+    (y, x), (h, w) = expected.origin, expected.image.shape
+    np.testing.assert_array_equal(fused[y : y + h, x : x + w], expected.image)
+    assert not fused[:y].any()
+
+
+def test_the_aligned_stack_is_a_lazy_layer_of_the_common_area(viewer, stack, panel, moving, wait_end):
+    panel.option_rows.widgets["crop"].value = True
+    panel.alignment.add_button.click()
+    wait_end(panel)
+    added = viewer.layers["moving aligned"]
+    alignment = estimate_alignment(moving.stack, "similarity")
+    rows, columns = alignment.common_window()
+    assert added.data.shape == (SLICES, rows.stop - rows.start, columns.stop - columns.start)
+    assert type(added.data).__module__.startswith("dask")
+    middle = moving.stack[SLICES // 2][rows, columns]
+    np.testing.assert_array_equal(np.asarray(added.data[SLICES // 2]), middle)
+    # The same thing lies at the same place of the world.
+    there = stack.data_to_world((0, rows.start, columns.start))
+    np.testing.assert_allclose(added.data_to_world((0, 0, 0)), there)
+    assert "moving aligned" in [title for title, _ in panel._stack_choices(None)]
+
+
+def test_time_series_and_their_order_of_axes_are_kept(viewer, panel, moving, wait_end):
+    series = np.stack([moving.stack, moving.stack[:, ::-1]], axis=1)
+    layer = viewer.add_image(series, name="series", axis_labels=("z", "t", "y", "x"))
+    panel.stack_choice.value = layer
+    panel.alignment.add_button.click()
+    wait_end(panel)
+    added = viewer.layers["series aligned"]
+    assert added.data.shape == series.shape
+    np.testing.assert_array_equal(np.asarray(added.data[SLICES // 2]), series[SLICES // 2])
+
+
+def test_live_does_not_estimate_again(viewer, stack, panel, run, wait_end, monkeypatch):
+    panel.option_rows.widgets["align"].value = "shift"
+    run(panel)
+    monkeypatch.setattr("napari_focus_stack.align.AlignmentEstimator.add", lambda *_: pytest.fail("estimated again"))
+    before = np.array(viewer.layers["moving fused"].data)
+    panel.option_rows.widgets["denoise"].value = 0.5
+    wait_end(panel)
+    assert (np.asarray(viewer.layers["moving fused"].data) != before).any()
