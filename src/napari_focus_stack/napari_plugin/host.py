@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from .worker import Job, StackResults
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shown:
-    """The result that the panel tells about."""
+    """The result that the panel tells about: one of the same pixels is another one."""
 
     choice: StackChoice
     results: StackResults
