@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
     from .worker import StackResults
 
-_REST_MS = 25
+_REST_MS = 40
+_COUNT_MS = 300
 _HINT = "Go to the slice that should win, and paint with napari's brush: the fused image follows."
 _EVENTS = ("labels_update", "paint", "set_data", "data")
 
 Part = tuple[slice, slice]
-Patch = tuple[Position, Part, npt.NDArray[Any]]
+Patch = tuple[Position, Part, dict[str, npt.NDArray[Any]]]
 
 
 class RetouchSection(Section):
@@ -63,18 +64,23 @@ class RetouchSection(Section):
         self.slice_box.toggled.connect(self._see_slice)
         self._strokes: dict[tuple[str, int], Labels] = {}
         self._applied: dict[tuple[str, int], tuple[StackResults, npt.NDArray[Any]]] = {}
-        self._dirty: dict[Position, Part] = {}
+        self._again = False
+        self._painted_px = 0
         self._hidden: list[Image] = []
         self._latest = Latest()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_REST_MS)
         self._timer.timeout.connect(self._follow)
+        self._count_timer = QTimer(self)
+        self._count_timer.setSingleShot(True)
+        self._count_timer.setInterval(_COUNT_MS)
+        self._count_timer.timeout.connect(self._count)
 
     @property
     def busy(self) -> bool:
         """Whether the fused image does not follow the strokes yet."""
-        return self._timer.isActive() or self._latest.busy or bool(self._dirty)
+        return self._timer.isActive() or self._count_timer.isActive() or self._latest.busy
 
     def refresh(self) -> None:
         """Keep strokes through runs; where their layer is gone the fused image stands."""
@@ -100,7 +106,6 @@ class RetouchSection(Section):
                 return
             # A new result knows no strokes: all of them are done again.
             self._applied[key] = (shown.results, np.zeros_like(strokes.data))
-            self._dirty.clear()
             self._show_unpainted(shown)
             self._follow()
 
@@ -116,6 +121,7 @@ class RetouchSection(Section):
     def shut_down(self) -> None:
         """Leave the layers as they are."""
         self._timer.stop()
+        self._count_timer.stop()
         self._latest.close()
         self._see_slice(False)
         for strokes in self._strokes.values():
@@ -197,53 +203,46 @@ class RetouchSection(Section):
         known = self._applied.get(shown.choice.key)
         if known is None or known[0] is not shown.results or strokes.data.shape != known[1].shape:
             return
-        self._note_changes(shown.choice.stack, strokes.data, known[1])
-        if self._dirty and not self._latest.busy:
-            dirty, self._dirty = self._dirty, {}
-            stack = shown.stack
-            now = {position: np.array(strokes.data[stack.result_index(position)]) for position in dirty}
-            work = partial(_patches, stack, shown.results, now, dirty)
-            self._latest.request(work, partial(self._apply, shown))
-
-    def _note_changes(self, stack: LayerStack, now: npt.NDArray[Any], before: npt.NDArray[Any]) -> None:
-        if np.array_equal(now, before):
+        if self._latest.busy:
+            self._again = True
             return
-        for position in stack.positions:
-            where = stack.result_index(position)
-            changed = now[where] != before[where]
-            if changed.any():
-                y, x = (np.flatnonzero(changed.any(axis=axis)) for axis in (1, 0))
-                part = (slice(int(y[0]), int(y[-1]) + 1), slice(int(x[0]), int(x[-1]) + 1))
-                self._dirty[position] = _both(self._dirty.get(position), part)
-        before[...] = now
+        self._again = False
+        # The whole is compared in the thread, where the brush cannot change it meanwhile.
+        work = partial(_patches, shown.stack, shown.results, np.array(strokes.data), known[1])
+        self._latest.request(work, partial(self._apply, shown))
 
     def _apply(self, shown: Shown, patches: list[Patch]) -> None:
-        fused, index = self.host.shown_layer("image"), self.host.shown_layer("index")
-        strokes = self.strokes()
-        if self.host.shown_of_chosen() is not shown or strokes is None:
+        if self.host.shown_of_chosen() is not shown or self.strokes() is None:
             return
         stack = shown.choice.stack
-        for layer, original in ((fused, shown.results.image), (index, shown.results.index)):
-            if layer is not None and layer.data is original:
+        for field in ("image", "index") if patches else ():
+            layer, original = self.host.shown_layer(field), getattr(shown.results, field)
+            if layer is None:
+                continue
+            if layer.data is original:
                 # The result itself stays as it was fused.
                 layer.data = original.copy()
-        for position, part, pixels in patches:
-            where = stack.result_index(position)
-            if fused is not None:
-                fused.data[where][part] = pixels
-            if index is not None:
-                here, was = strokes.data[where][part], shown.results.index[where][part]
-                index.data[where][part] = np.where(here > 0, here - 1, was)
-        for layer in (fused, index):
+            for position, part, pixels in patches:
+                layer.data[stack.result_index(position)][part] = pixels[field]
+            layer.refresh(extent=False, thumbnail=False, highlight=False)
+        self._count_timer.start()
+        if self._again:
+            self._follow()
+
+    def _count(self) -> None:
+        """Tell how much is painted, once the brush rests."""
+        shown, strokes, fused = self.host.shown_of_chosen(), self.strokes(), self.host.shown_layer("image")
+        if self.host.closed or shown is None or strokes is None or fused is None:
+            return
+        pixels = np.bincount(strokes.data.ravel(), minlength=2)
+        self._painted_px = int(pixels[1:].sum())
+        told = {**fused.metadata.get(METADATA_KEY, {}), "retouched_px": self._painted_px}
+        told["retouched_slices"] = [int(k) for k in np.flatnonzero(pixels[1:])]
+        fused.metadata = {**fused.metadata, METADATA_KEY: told}
+        for layer in (fused, self.host.shown_layer("index")):
             if layer is not None:
-                layer.refresh(extent=False)
-        if fused is not None:
-            labels = [int(label) for label in np.unique(strokes.data) if label]
-            told = {**fused.metadata.get(METADATA_KEY, {}), "retouched_slices": [label - 1 for label in labels]}
-            told["retouched_px"] = int(np.count_nonzero(strokes.data))
-            fused.metadata = {**fused.metadata, METADATA_KEY: told}
+                layer.refresh(extent=False, data_displayed=False, highlight=False)
         self._tell()
-        self._follow()
 
     def _show_unpainted(self, shown: Shown) -> None:
         for field in ("image", "index"):
@@ -258,30 +257,39 @@ class RetouchSection(Section):
         strokes = self.strokes()
         if strokes is None:
             return
-        label = strokes.selected_label
+        label, painted = strokes.selected_label, self._painted_px
         brush = f"The brush takes slice {label - 1}." if label else "The brush erases strokes."
-        painted = int(np.count_nonzero(strokes.data))
         self.told.say(f"{brush} {painted} px are retouched." if painted else f"{brush} {_HINT}")
 
 
 def _patches(
-    stack: LayerStack, results: StackResults, strokes: dict[Position, npt.NDArray[Any]], dirty: dict[Position, Part]
+    stack: LayerStack, results: StackResults, strokes: npt.NDArray[Any], before: npt.NDArray[Any]
 ) -> list[Patch]:
+    """Fuse anew where strokes differ from those before, which they then are."""
     patches = []
-    for position, part in dirty.items():
+    for position in stack.positions:
+        place = stack.result_index(position)
+        here = strokes[place]
+        part = _changed_part(here, before[place])
+        if part is None:
+            continue
         view = stack.at(position)
         kind = SliceKind(view.shape[1:], view.dtype, stack.rgb)
-        fused = results.image[stack.result_index(position)]
-        where, pixels = retouch(fused, strokes[position], view.part, kind, results.noise[position], part)
-        patches.append((position, where, pixels))
+        where, image = retouch(results.image[place], here, view.part, kind, results.noise[position], part)
+        index = np.where(here[where] > 0, here[where] - 1, results.index[place][where])
+        patches.append((position, where, {"image": image, "index": index}))
+    before[...] = strokes
     return patches
 
 
-def _both(a: Part | None, b: Part) -> Part:
-    if a is None:
-        return b
-    rows, columns = (slice(min(p.start, q.start), max(p.stop, q.stop)) for p, q in zip(a, b, strict=True))
-    return rows, columns
+def _changed_part(now: npt.NDArray[Any], before: npt.NDArray[Any]) -> Part | None:
+    changed = now != before
+    rows = np.flatnonzero(changed.any(axis=1))
+    if not rows.size:
+        return None
+    first, last = int(rows[0]), int(rows[-1]) + 1
+    columns = np.flatnonzero(changed[first:last].any(axis=0))
+    return slice(first, last), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _slice_colours(slices: int) -> DirectLabelColormap:

@@ -53,6 +53,8 @@ class SharpnessSection(Section):
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.table.setMinimumWidth(100)
+        # In 300 px every pixel counts.
+        self.table.setStyleSheet("QTableView::item { padding: 0px } QHeaderView::section { padding: 1px }")
         self.table.setAccessibleName("All measures")
         self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         self.table.setToolTip("Choose a row to see its curve.")
@@ -122,10 +124,10 @@ class SharpnessSection(Section):
         for row, report in enumerate(reports):
             texts = (
                 SHARPNESS_MEASURES[report.measure].title,
-                _three_digits(report.mean_of_sources),
+                _short(report.mean_of_sources),
                 f"{report.best_source}",
-                _three_digits(report.fused),
-                _three_digits(report.gain) if isfinite(report.gain) else "–",
+                _short(report.fused),
+                _short(report.gain) if isfinite(report.gain) else "–",
             )
             for column, text in enumerate(texts):
                 cell = Cell(text)
@@ -155,7 +157,10 @@ class SharpnessSection(Section):
             self.report_chosen.emit(report)
 
 
-def _three_digits(value: float) -> str:
+def _short(value: float) -> str:
+    """Return a number as short as the table needs: two digits where many zeros come first."""
+    if abs(value) < 0.01:
+        return f"{value:.2g}"
     return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
