@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 # In the suite the same cases every time; a campaign (--hypothesis-profile campaign) draws new ones.
-settings.register_profile("suite", deadline=None, derandomize=True, max_examples=40)
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=30)
 settings.register_profile("campaign", deadline=None, max_examples=int(os.environ.get("CASES", "1000")))
 settings.load_profile("suite")
 

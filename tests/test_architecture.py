@@ -14,6 +14,7 @@ ORDER = [
     "errors",
     "slices",
     "sampling",
+    "kernel_cache",
     "kernels",
     "pyramid",
     "median",
