@@ -12,6 +12,7 @@ PACKAGE = Path(napari_focus_stack.__file__).parent
 # Each may import only from those before it.
 ORDER = [
     "errors",
+    "machine",
     "slices",
     "sampling",
     "kernel_cache",
