@@ -7,6 +7,12 @@ import sys
 from importlib import import_module
 
 import pytest
+from hypothesis import settings
+
+# In the suite the same cases every time; a campaign (--hypothesis-profile campaign) draws new ones.
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=30)
+settings.register_profile("campaign", deadline=None, max_examples=int(os.environ.get("CASES", "1000")))
+settings.load_profile("suite")
 
 if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
     # Without a display Qt would end the process; offscreen it has windows, but no OpenGL.

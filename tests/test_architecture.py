@@ -12,8 +12,10 @@ PACKAGE = Path(napari_focus_stack.__file__).parent
 # Each may import only from those before it.
 ORDER = [
     "errors",
+    "machine",
     "slices",
     "sampling",
+    "kernel_cache",
     "kernels",
     "pyramid",
     "warp",

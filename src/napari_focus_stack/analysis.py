@@ -28,6 +28,9 @@ from .pyramid import (
 )
 from .scaling import Scaling
 
+# In units of the noise. A wild pixel of a float stack has more, and products of it overflowed to NaN in the whole map.
+_MOST_ENERGY = np.float32(1e15)
+
 
 class SliceAnalysis:
     """Pyramid and noise-normalised energies of the current slice.
@@ -279,7 +282,7 @@ def _level_energy_band(  # type: ignore[no-untyped-def]
         for c in deciding:
             sums[y] += _add_energy_row(planes[c], coarse[c], y, gain[c], offset[c], least, line, row, out)
         for x in range(w):
-            out[x] *= norm
+            out[x] = min(out[x] * norm, _MOST_ENERGY)
 
 
 @kernel
@@ -308,7 +311,7 @@ def _fine_energy_band(  # type: ignore[no-untyped-def]
                     sums[1, made] += s
             root = roots[made % 5]
             for x in range(w):
-                out[x] *= norm
+                out[x] = min(out[x] * norm, _MOST_ENERGY)
             if magnitude.shape[0] > 0:
                 for x in range(w):
                     root[x] = np.sqrt(out[x])

@@ -35,9 +35,13 @@ class LaplacianMaxFusion:
         self._energy = [np.full(s, -1, np.float32) for s in detail_shapes]
         self._detail = [np.zeros((setting.channels, *s), np.float32) for s in detail_shapes]
         self._base = _BaseVote(base_shape, setting.channels)
+        # Where no slice has a value the pyramid, which fills holes, would invent one.
+        self._unknown = np.ones((*setting.shape, setting.channels), bool) if setting.dtype.kind == "f" else None
 
     def add(self, k: int, image: npt.NDArray[Any], analysis: SliceAnalysis) -> None:
         """Take in slice k."""
+        if self._unknown is not None:
+            self._unknown &= ~np.isfinite(image)
         for level, (energy, kept) in enumerate(zip(self._energy, self._detail, strict=True)):
             detail = analysis.detail(level)
             regional = blur5(np.sum(detail[analysis.deciding] ** 2, axis=0))
@@ -63,7 +67,10 @@ class LaplacianMaxFusion:
                 add_expanded(fine[c], image[c])
             image = fine
         gray = self.setting.analysis.scaling.to_gray_levels(image, self.setting.dtype)
-        return np.ascontiguousarray(np.moveaxis(gray, 0, 2))
+        fused = np.ascontiguousarray(np.moveaxis(gray, 0, 2))
+        if self._unknown is not None:
+            fused[self._unknown] = np.nan
+        return fused
 
 
 class _BaseVote:
@@ -150,7 +157,7 @@ class LogFusion:
     def __init__(self, setting: FusionSetting) -> None:
         self.setting = setting
         self._response = np.full(setting.shape, -1, np.float32)
-        self._image = np.zeros((*setting.shape, setting.channels), setting.dtype)
+        self._image = _unknown(setting)
 
     def add(self, k: int, image: npt.NDArray[Any], analysis: SliceAnalysis) -> None:
         """Take in slice k."""
@@ -160,7 +167,7 @@ class LogFusion:
         for c in analysis.deciding:
             response += np.abs(ndimage.gaussian_laplace(analysis.planes[c], self.sigma_px))
         if analysis.valid is not None:
-            response *= analysis.valid[0]
+            response[analysis.valid[0] == 0] = -1
         better = response > self._response
         np.copyto(self._response, response, where=better)
         np.copyto(self._image, image, where=better[..., np.newaxis])
@@ -175,7 +182,9 @@ class HeightFusion:
 
     def __init__(self, setting: FusionSetting) -> None:
         self._choice = np.zeros(setting.shape, np.int64)
-        self._image = np.zeros((*setting.shape, setting.channels), setting.dtype)
+        self._image = _unknown(setting)
+        # How far in z from the slice named is the nearest one that has a value, where one may have none.
+        self._away = np.full(setting.shape, np.iinfo(np.uint16).max) if setting.dtype.kind == "f" else None
 
     def add(self, k: int, image: npt.NDArray[Any], analysis: SliceAnalysis) -> None:
         """Do nothing: the height map is made for every method."""
@@ -187,7 +196,13 @@ class HeightFusion:
 
     def revisit(self, k: int, image: npt.NDArray[Any]) -> None:
         """Take the pixels of slice k."""
-        np.copyto(self._image, image, where=(self._choice == k)[..., np.newaxis])
+        if self._away is None:
+            nearer = self._choice == k
+        else:
+            away = np.abs(self._choice - k)
+            nearer = np.isfinite(image).all(axis=2) & (away < self._away)
+            np.copyto(self._away, away, where=nearer)
+        np.copyto(self._image, image, where=nearer[..., np.newaxis])
 
     def image(self) -> npt.NDArray[Any]:
         """Return the pixels taken, shape (y, x, c)."""
@@ -219,7 +234,7 @@ class DecisionMapFusion:
         self._share = np.full(setting.shape, -1, np.float32)
         self._total = np.zeros(setting.shape, np.float32)
         self._blend = np.zeros((*setting.shape, setting.channels), np.float32)
-        self._image = np.zeros((*setting.shape, setting.channels), setting.dtype)
+        self._image = _unknown(setting)
 
     def add(self, k: int, image: npt.NDArray[Any], analysis: SliceAnalysis) -> None:
         """Take in slice k."""
@@ -246,7 +261,7 @@ class DecisionMapFusion:
         pixels = self.setting.analysis.scaling.to_kernel(np.where(known[..., np.newaxis], image, 0))
         self._total += share
         self._blend += (share[..., np.newaxis] * pixels).astype(np.float32)
-        better = share > self._share
+        better = known & (share > self._share)
         np.copyto(self._share, share, where=better)
         np.copyto(self._image, image, where=better[..., np.newaxis])
 
@@ -268,7 +283,12 @@ class DecisionMapFusion:
 
     def image(self) -> npt.NDArray[Any]:
         """Return the image, shape (y, x, c)."""
-        whole = self._share >= np.float32(0.999) * self._total
+        whole = (self._share >= np.float32(0.999) * self._total) | (self._total == 0)
         mean = self._blend / np.maximum(self._total, np.float32(1e-30))[..., np.newaxis]
         blend = self.setting.analysis.scaling.to_gray_levels(mean, self.setting.dtype)
         return np.where(whole[..., np.newaxis], self._image, blend)
+
+
+def _unknown(setting: FusionSetting) -> npt.NDArray[Any]:
+    """Return an image before the first slice, NaN where pixels can be, shape (y, x, c)."""
+    return np.full((*setting.shape, setting.channels), np.nan if setting.dtype.kind == "f" else 0, setting.dtype)

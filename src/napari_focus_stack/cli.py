@@ -279,6 +279,7 @@ def build_app(specs: Mapping[str, OptionSpec]) -> typer.Typer:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line with these arguments, or the process's own; ends with SystemExit."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    terminal.print_anything()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # its complaints come again as our one sentence
     try:

@@ -28,7 +28,7 @@ _CLEAR_ENERGY = np.float32(1)
 
 # Energy at which level 1 gives way, which is seen from farther off: level 0 then has enough to decide alone.
 _MOST_OF_NEXT = np.float32(128)
-_MOST_OF_ALL = np.float32(1e30)
+_MOST_OF_ALL = np.float32(1e20)
 
 _TINY = np.float32(1e-6)
 _LEAST_BEND = np.float32(1e-3)
@@ -265,7 +265,8 @@ class PeakTracker:
         magnitude = np.sqrt(np.maximum(self._energy() - 1, 0))
         reach = max(round(radius_px / 2), 1)
         y, x = np.ogrid[-reach : reach + 1, -reach : reach + 1]
-        brightest = ndimage.maximum_filter(magnitude, footprint=x * x + y * y <= reach * reach)
+        # Not the default mode: of a footprint four times as wide as the map, SciPy 1.17 then reads beyond its memory.
+        brightest = ndimage.maximum_filter(magnitude, footprint=x * x + y * y <= reach * reach, mode="constant")
         return magnitude < np.float32(0.3) * brightest
 
 

@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, TypeVar, cast
 
+from .kernel_cache import forgive
+
 # All of "fast" but "afn" and "arcp", with which the last bits would depend on how the rows are cut.
 _FASTMATH = {"contract", "nnan", "ninf", "nsz", "reassoc"}
 
@@ -63,9 +65,16 @@ class _Uncompiled:
 def _jit(function: Callable[..., Any], cached: bool) -> Callable[..., Any]:
     import numba
 
-    settings: dict[str, Any] = {"nogil": True, "fastmath": _FASTMATH, "error_model": "numpy"}
+    # Left as a function of its own, a row function would in the process that compiles be another machine code than
+    # in those that load the kernel from disk, with other last bits.
+    settings: dict[str, Any] = {
+        "nogil": True,
+        "fastmath": _FASTMATH,
+        "error_model": "numpy",
+        "forceinline": not cached,
+    }
     try:
-        return cast(Callable[..., Any], numba.njit(cache=cached, **settings)(function))
+        return cast(Callable[..., Any], forgive(numba.njit(cache=cached, **settings)(function)))
     except RuntimeError:
         # Raised where neither the package's folder nor the user's cache folder can be written.
         return cast(Callable[..., Any], numba.njit(**settings)(function))

@@ -17,6 +17,9 @@ from .sampling import sample
 BLOCK_PX = 16
 BINS = 12
 
+# Floats whose squares, and the noise's, are floats too.
+_LARGEST = 1e100
+
 # Laplacian pixels of a block are correlated: 256 of them tell as much as 0.6 x 256 independent ones.
 _FREEDOM = 0.6 * BLOCK_PX**2
 
@@ -84,7 +87,7 @@ def estimate_noise(slices: Sequence[npt.NDArray[Any]]) -> NoiseModel:
     Raises
     ------
     InputError
-        If no slice has a finite pixel.
+        If no slice has a finite pixel, or if floats are so large or small that their squares are not floats.
 
     Examples
     --------
@@ -103,8 +106,17 @@ def estimate_noise(slices: Sequence[npt.NDArray[Any]]) -> NoiseModel:
             raise InputError("no finite pixel in the slices looked at, all are NaN or infinite; choose other slices.")
         values, means, energies = (np.concatenate(parts) for parts in zip(*seen, strict=True))
         low, high = np.percentile(values.astype(np.float64), (0.1, 99.9))
+        if low == high and _is_wide(first.dtype):
+            # A few bright spots on ground that is all the same: they are what there is to see.
+            low, high = _extremes(planes)
         ranges.append((float(low), float(high)))
-        lines.append(_fit_line(means, energies))
+        unit = _checked_unit(first.dtype, float(low), float(high))
+        if _is_wide(first.dtype):
+            # A wild pixel, far from all others, makes its block's mean one too.
+            usual = np.abs(means - (low + high) / 2) <= high - low
+            means, energies = means[usual], energies[usual]
+        gain, offset = _fit_line(means / unit, energies / unit / unit)
+        lines.append((gain * unit, offset * unit * unit))
     return NoiseModel(
         gain=tuple(a for a, _ in lines),
         offset=tuple(b for _, b in lines),
@@ -113,13 +125,41 @@ def estimate_noise(slices: Sequence[npt.NDArray[Any]]) -> NoiseModel:
     )
 
 
+def _checked_unit(dtype: np.dtype[Any], low: float, high: float) -> float:
+    """Return a power of two in which wide numbers, and their squares, are near 1."""
+    if not _is_wide(dtype):
+        return 1.0
+    largest = max(abs(low), abs(high))
+    if largest > _LARGEST or 0 < largest < 1 / _LARGEST:
+        raise InputError(
+            f"pixels reach from {low:.3g} to {high:.3g}, and squares of such numbers cannot be computed; "
+            "scale the stack to ordinary numbers first."
+        )
+    return _power_of_two(largest)
+
+
+def _extremes(planes: Sequence[npt.NDArray[Any]]) -> tuple[float, float]:
+    known = [finite for finite, _ in map(_finite_plane, planes) if finite.size]
+    return min(float(finite.min()) for finite in known), max(float(finite.max()) for finite in known)
+
+
+def _is_wide(dtype: np.dtype[Any]) -> bool:
+    return dtype.itemsize > 2
+
+
+def _power_of_two(magnitude: float) -> float:
+    return float(2.0 ** np.frexp(magnitude)[1])
+
+
 def _seen(plane: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...] | None:
     """Return some intensities of a slice, and mean and noise variance of its blocks; None if no pixel is finite."""
     finite, plane = _finite_plane(plane)
     if not finite.size:
         return None
     values = sample(finite)
-    mean, energy = _block_statistics(plane, float(np.mean(values)))
+    # The largest floats have infinite sums: blocks that hold them do not count.
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, energy = _block_statistics(plane, values)
     # A block with a hole has NaN in both.
     known = np.isfinite(energy)
     return values, mean[known], energy[known]
@@ -135,26 +175,34 @@ def _finite_plane(plane: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArra
 
 
 def _block_statistics(
-    plane: npt.NDArray[Any], typical: float
+    plane: npt.NDArray[Any], values: npt.NDArray[Any]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return mean intensity and noise variance of each block, were there nothing but noise."""
+    """Return mean intensity and noise variance of each block, were there nothing but noise; `values` are typical."""
     h, w = plane.shape
-    # Values far from zero would lose the noise in float32.
-    wide = plane.dtype.itemsize > 2
-    level = typical if wide else 0.0
-    image: FloatImage = (plane.astype(np.float64) - level if wide else plane).astype(np.float32)
+    level, unit = 0.0, 1.0
+    image: FloatImage
+    if _is_wide(plane.dtype):
+        # Values far from zero would lose the noise in float32, and small or large ones leave it when squared.
+        # Typical ones, whatever a wild pixel may be.
+        exact = values.astype(np.float64)
+        level = float(np.median(exact))
+        away = np.abs(exact - level)
+        unit = _power_of_two(float(np.percentile(away, 99) or away.max()))
+        image = ((plane.astype(np.float64) - level) / unit).astype(np.float32)
+    else:
+        image = plane.astype(np.float32)
     coarse = reduce(image)
     rows, columns = h // BLOCK_PX, w // BLOCK_PX
     if rows * columns == 0:
-        return _whole_statistics(image, coarse, level)
+        return _whole_statistics(image, coarse, level, unit)
     means = np.empty((rows, columns))
     energies = np.empty((rows, columns))
     run_bands(_block_band, rows, w * BLOCK_PX, image, coarse, means, energies)
-    return means.ravel() + level, energies.ravel() / noise_gains(1)[0]
+    return means.ravel() * unit + level, energies.ravel() / noise_gains(1)[0] * unit * unit
 
 
 def _whole_statistics(
-    image: FloatImage, coarse: FloatImage, level: float
+    image: FloatImage, coarse: FloatImage, level: float, unit: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return one block for an image smaller than a block; the median forgives its texture."""
     means, energies = np.empty((1, 1)), np.empty((1, 1))
@@ -165,8 +213,8 @@ def _whole_statistics(
         detail[y] -= row
     known = np.isfinite(detail)
     if known.any():
-        means[0, 0] = image[np.isfinite(image)].mean() + level
-        energies[0, 0] = (np.median(np.abs(detail[known])) / 0.6745) ** 2
+        means[0, 0] = float(image[np.isfinite(image)].mean()) * unit + level
+        energies[0, 0] = (float(np.median(np.abs(detail[known]))) / 0.6745 * unit) ** 2
     else:
         means[0, 0] = energies[0, 0] = np.nan
     return means.ravel(), energies.ravel() / noise_gains(1)[0]

@@ -46,7 +46,7 @@ _SKIP = 4
 
 # What is known of regions has the size of this level: every fourth row and column of the band.
 _SHARE_LEVEL = _LEVEL + 2
-_LEAST_MEASURE = np.float32(1e-6)
+_LEAST_MEASURE, _MOST_MEASURE = np.float32(1e-6), np.float32(1e15)
 
 # 1 / w^2, in slices^2, where noise hides it, and how much noise hides it.
 _USUAL_PERIOD = 8.0
@@ -350,7 +350,7 @@ class PhaseTracker:
 
 def _in_noise(energy: FloatImage, variance: float) -> FloatImage:
     """Return a mean square of detail in units of the noise."""
-    return np.maximum(energy * np.float32(1 / variance), _LEAST_MEASURE)
+    return np.clip(energy * np.float32(1 / variance), _LEAST_MEASURE, _MOST_MEASURE)
 
 
 def _measure(middle: FloatImage, change: FloatImage, period: float, usual_period: float, variance: float) -> FloatImage:
@@ -360,7 +360,7 @@ def _measure(middle: FloatImage, change: FloatImage, period: float, usual_period
     energy += middle
     energy *= np.float32(1 / (variance * noise))
     energy += np.float32(2 * (usual_period - period) / noise)
-    return np.maximum(energy, _LEAST_MEASURE, out=energy)
+    return np.clip(energy, _LEAST_MEASURE, _MOST_MEASURE, out=energy)
 
 
 def _for_height(coarse: FloatImage, fine: FloatImage, root: FloatImage) -> FloatImage:

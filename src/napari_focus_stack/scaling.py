@@ -11,8 +11,9 @@ import numpy.typing as npt
 from .noise import NoiseModel
 from .pyramid import FloatImage
 
-# Pixels further from zero than this, in units of the intensity range, would overflow when squared.
-_FARTHEST = 1e9
+# Pixels further from zero than this, in units of the intensity range, would overflow: their energy over that of the
+# noise is squared. At 1e9 a single wild pixel made the whole height map NaN.
+_FARTHEST = 1e6
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,20 @@ class Scaling:
 
     Integers of up to 16 bits stay as they are. Others are brought to the range
     0 to 1, so that float32 keeps what float64 or a large offset would lose.
+
+    Attributes
+    ----------
+    shift, scale : float
+    least_variance : float
+        Of noise, scaled.
+    is_identity : bool
+        Whether gray levels are the kernels' numbers, and whole. Floats never are, not even those from 0 to 1.
     """
 
     shift: float
     scale: float
     least_variance: float
+    is_identity: bool = False
 
     @classmethod
     def of(cls, dtype: npt.DTypeLike, noise: NoiseModel) -> Scaling:
@@ -33,7 +43,7 @@ class Scaling:
         dtype = np.dtype(dtype)
         if dtype.kind in "ui" and dtype.itemsize <= 2:
             # Rounding to whole gray levels alone has a variance of 1/12.
-            return cls(0.0, 1.0, 1 / 12)
+            return cls(0.0, 1.0, 1 / 12, is_identity=True)
         low, high = min(noise.low), max(noise.high)
         spread = high - low
         return cls(low, 1 / spread if spread > 0 else 1.0, 1e-10)
@@ -45,22 +55,22 @@ class Scaling:
 
     def to_kernel(self, gray: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Return scaled numbers, float64, none so large that its square overflows float32."""
-        return np.clip((gray.astype(np.float64) - self.shift) * self.scale, -_FARTHEST, _FARTHEST)
+        with np.errstate(
+            over="ignore"
+        ):  # a stray pixel of the largest floats is cut off like one of 1e7 times the range
+            return np.clip((gray.astype(np.float64) - self.shift) * self.scale, -_FARTHEST, _FARTHEST)
 
     def to_gray_levels(self, scaled: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        """Return gray levels of a dtype; integers are rounded and clipped to what it holds."""
+        """Return gray levels of a dtype, clipped to what it holds; integers are rounded."""
         gray = scaled if self.is_identity else scaled.astype(np.float64) / self.scale + self.shift
         if dtype.kind == "f":
+            if dtype.itemsize < gray.itemsize:
+                gray = np.clip(gray, np.finfo(dtype).min, np.finfo(dtype).max)
             return gray.astype(dtype)
         limits = np.iinfo(dtype)
         # float64 rounds the largest 64-bit integers up, out of the dtype.
         highest = limits.max if limits.bits < 64 else np.nextafter(float(limits.max), 0)
         return np.clip(np.rint(gray), limits.min, highest).astype(dtype)
-
-    @property
-    def is_identity(self) -> bool:
-        """Whether gray levels and kernel numbers are the same."""
-        return self.shift == 0 and self.scale == 1
 
     def noise_line(self, noise: NoiseModel) -> tuple[FloatImage, FloatImage]:
         """Return gain and offset of every channel for scaled intensities."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 def say(sentence: str) -> None:
     """Print one line on stderr."""
     print(f"napari-focus-stack: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
+
+
+def print_anything() -> None:
+    """Let what the terminal or a pipe has no letters for be printed as an escape, not end the run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextlib.contextmanager

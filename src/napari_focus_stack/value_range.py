@@ -65,7 +65,7 @@ def _move_band(
     plane: FloatImage, low: npt.NDArray[Any], high: npt.NDArray[Any], by: FloatImage, scale: np.float32, *band: int
 ) -> None:
     for rows in strips(*band):
-        most = (high[rows].astype(np.float64) - low[rows]).astype(np.float32) * scale
+        most = ((high[rows].astype(np.float64) - low[rows]) * scale).astype(np.float32)
         step = expanded_rows(by, size_of(plane), rows)
         plane[rows] += np.clip(step, -most, most)
 

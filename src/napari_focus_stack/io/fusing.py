@@ -95,8 +95,11 @@ def fuse_stack(
     alignment: Alignment | None = None,
 ) -> FocusStackResult:
     """Run the pipeline to its end; an exception, Ctrl-C included, closes it properly."""
-    from ..pipeline import focus_stack_steps, run_to_end
+    from ..machine import check_memory
+    from ..pipeline import focus_stack_steps, memory_needed, run_to_end
 
+    height, width = stack.shape[1:3]
+    check_memory(memory_needed(stack.shape, stack.dtype, options), f"a run with slices of {height} x {width} px")
     return run_to_end(focus_stack_steps(stack, rgb, options=options, alignment=alignment), progress)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..machine import check_memory
 from .axes import plan_axes
-from .source import PixelSize, StackSource, decoded, um_per_unit
+from .source import PixelSize, StackSource, checked_count, decoded, um_per_unit
 
 MARKERS = ("zarr.json", ".zarray", ".zgroup")
 
@@ -35,11 +37,12 @@ def open_zarr(path: Path) -> StackSource:
         axes, sizes = _plain_axes(path, node.shape), PixelSize()
         array: Any = node
     else:
-        image = _multiscale(path, dict(node.attrs))
+        image = decoded(str(path), lambda: _multiscale(path, dict(node.attrs)))
         array = decoded(str(path), lambda: node[image["datasets"][0]["path"]])
         axes, sizes = decoded(str(path), lambda: _axes_and_pixel_size(image, array.shape))
-    plan = plan_axes(axes, array.shape, str(path))
-    count = 1 if plan.z is None else array.shape[plan.z]
+    _check_array(path, array)
+    plan = decoded(str(path), lambda: plan_axes(axes, array.shape, str(path)))
+    count = checked_count(str(path), 1 if plan.z is None else array.shape[plan.z])
     slice_shape = plan.slice_shape(array.shape)
     return StackSource(
         lambda k: plan.ordered(np.asarray(array[plan.index(k, array.ndim)])),
@@ -50,6 +53,17 @@ def open_zarr(path: Path) -> StackSource:
         pixel_size=sizes,
         files=[path],
     )
+
+
+def _check_array(path: Path, array: Any) -> None:
+    """Refuse what could run code when decoded, and chunks larger than the memory."""
+    codecs = [*(array.filters or ()), *(array.compressors if hasattr(array, "compressors") else (array.compressor,))]
+    if array.dtype.kind not in "biufc" or any(getattr(codec, "codec_id", "") == "pickle" for codec in codecs):
+        raise InputError(
+            f"{path} holds {array.dtype} that may be texts or Python objects, which are not opened, for they could run "
+            "programs; save it as plain numbers."
+        )
+    check_memory(2 * math.prod(array.chunks) * array.dtype.itemsize, f"one chunk of {path}")
 
 
 def _plain_axes(path: Path, shape: tuple[int, ...]) -> str:

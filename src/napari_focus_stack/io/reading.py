@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
-from .files import find_image_files
+from ..machine import check_memory
+from .files import at_home, find_image_files
 from .ome_zarr import is_zarr, open_zarr
 from .photos import SliceFile, is_tiff, open_photo
-from .source import PixelSize, StackSource
+from .source import PixelSize, StackSource, decoded
 from .tiff import open_tiff
 
 
@@ -66,7 +69,8 @@ def read_stack(
 
 
 def _opened(entries: Sequence[str | Path]) -> StackSource:
-    zarrs = [Path(entry) for entry in entries if is_zarr(Path(entry))]
+    folders = [at_home(entry) for entry in entries]
+    zarrs = [path for path in folders if decoded(str(path), partial(is_zarr, path))]
     if zarrs and len(entries) > 1:
         raise InputError(f"{zarrs[0]} is a whole stack, but came with {len(entries) - 1} more inputs; name it alone.")
     if zarrs:
@@ -132,3 +136,5 @@ def _check_kind(stack: StackSource, min_slices: int) -> None:
             f"expected pixels that are real numbers, got {stack.dtype} in {stack.names[0]}; "
             f"convert them to 8 or 16 bits or to float."
         )
+    # As stored and as decoded.
+    check_memory(2 * math.prod(stack.shape[1:]) * stack.dtype.itemsize, f"one slice of {stack.files[0]}")

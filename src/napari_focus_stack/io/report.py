@@ -71,7 +71,8 @@ def plain(value: Any) -> Any:
 
 
 def _write_csv(path: Path, names: Sequence[str], sharpness: Mapping[str, Any], surface: SurfaceReport | None) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    # A file's name may hold bytes that are no text.
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         rows = csv.writer(file)
         rows.writerow(["slice", "name", str(sharpness["measure"])])
         rows.writerows(zip(range(len(names)), names, sharpness["per_slice"], strict=True))

@@ -17,6 +17,9 @@ from ..errors import InputError
 
 Decoded = TypeVar("Decoded")
 
+# What the focus-index map, uint16, has numbers for.
+MOST_SLICES = 65535
+
 UM_PER_UNIT = {
     "pm": 1e-6,
     "nm": 1e-3,
@@ -184,6 +187,21 @@ class StackSource:
     ) -> None:
         """Close the files."""
         self.close()
+
+
+def checked_count(name: str, count: int) -> int:
+    """Refuse a number of slices that no run can take, before anything is made for each of them.
+
+    Raises
+    ------
+    InputError
+    """
+    if count > MOST_SLICES:
+        raise InputError(
+            f"{name} says it holds {count} slices, but at most {MOST_SLICES} can be fused; "
+            "name a part of it, or save it again if that number is wrong."
+        )
+    return count
 
 
 def decoded(name: str, decode: Callable[[], Decoded]) -> Decoded:

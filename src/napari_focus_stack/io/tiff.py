@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 from ..errors import InputError
 from .axes import AxisPlan, plan_axes
 from .photos import ORIENTATION, turned
-from .source import StackSource, decoded
+from .source import StackSource, checked_count, decoded
 from .tiff_metadata import check_complete, pixel_size_of
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _source(path: Path, tif: TiffFile) -> StackSource:
         slice_shape = slice_shape[:-1]
     if orientation > 4:
         slice_shape = (slice_shape[1], slice_shape[0], *slice_shape[2:])
-    count = 1 if plan.z is None else shape[plan.z]
+    count = checked_count(str(path), 1 if plan.z is None else shape[plan.z])
     fetch_block = _block_fetcher(path, tif, series, pages, split, plan)
 
     def fetch(k: int) -> np.ndarray[Any, Any]:
@@ -129,6 +130,8 @@ def _check_sizes(path: Path, tif: TiffFile, series: TiffPageSeries, slice_shape:
 
 def _page_grid(path: Path, series: TiffPageSeries, shape: tuple[int, ...]) -> tuple[np.ndarray[Any, Any], int]:
     """Return page numbers over the axes in front, and how many axes that are."""
+    if any(page is None for page in series.pages):
+        raise InputError(f"{path} lacks a plane that its OME header names; put the missing file beside it.")
     numbers = np.arange(len(series.pages))
     for split in range(len(shape) - 1):
         if int(np.prod(shape[:split])) == len(numbers) and series.keyframe.size == int(np.prod(shape[split:])):
@@ -144,10 +147,17 @@ def _block_fetcher(
     """Return a function that reads one slice with all its axes in the file's order."""
     shape = series.get_shape(squeeze=False)
 
-    def from_map(k: int) -> np.ndarray[Any, Any]:
+    def from_run(k: int) -> np.ndarray[Any, Any]:
         dtype = series.dtype.newbyteorder(tif.byteorder)
-        volume = np.memmap(path, dtype, "r", offset=series.dataoffset, shape=shape)
-        return np.array(volume[plan.index(k, len(shape))])
+        z = 0 if plan.z is None else plan.z
+        runs, count = math.prod(shape[:z]), 1 if plan.z is None else shape[z]
+        length = math.prod(shape[z:]) // count
+        with path.open("rb") as file:
+            parts = []
+            for run in range(runs):
+                file.seek(series.dataoffset + (run * count + k) * length * dtype.itemsize)
+                parts.append(np.fromfile(file, dtype, length))
+        return np.concatenate(parts).reshape([1 if axis == plan.z else n for axis, n in enumerate(shape)])
 
     def from_pages(k: int) -> np.ndarray[Any, Any]:
         wanted = pages[plan.index(k, split)]
@@ -156,8 +166,9 @@ def _block_fetcher(
         inside = plan.z is not None and plan.z >= split
         return block[plan.index(k, len(shape))] if inside else block
 
-    # ImageJ keeps big stacks as one page and a run of bytes: only a map reads one slice of it.
-    return from_map if series.dataoffset is not None and not series.is_multifile else from_pages
+    # ImageJ keeps big stacks as one page and a run of bytes. Not through a map of the file: where the disk fails or
+    # another program cuts the file short, that ends the process without a word.
+    return from_run if series.dataoffset is not None and not series.is_multifile else from_pages
 
 
 def _page_pixels(page: Any, path: Path) -> np.ndarray[Any, Any]:

@@ -23,9 +23,13 @@ def check_complete(path: Path) -> None:
     tifffile takes a broken chain for its end and returns fewer slices with a
     line in the log: a stack cut short would be fused without its last slices.
     """
-    with path.open("rb") as file:
-        if not decoded(str(path), lambda: _chain_is_whole(file, path.stat().st_size)):
-            raise InputError(f"{path} is cut short: its list of pages points behind its end; copy or save it again.")
+
+    def is_whole() -> bool:
+        with path.open("rb") as file:
+            return _chain_is_whole(file, path.stat().st_size)
+
+    if not decoded(str(path), is_whole):
+        raise InputError(f"{path} is cut short: its list of pages points behind its end; copy or save it again.")
 
 
 def _chain_is_whole(file: BinaryIO, size: int) -> bool:
@@ -40,6 +44,8 @@ def _chain_is_whole(file: BinaryIO, size: int) -> bool:
         seen.add(offset)
         file.seek(offset)
         (count,) = struct.unpack(order + count_code, file.read(count_bytes))
+        if offset + count * entry > size:
+            return False
         body = file.read(count * entry + offset_bytes)
         (following,) = struct.unpack_from(order + offset_code, body, count * entry)
         for start in range(0, count * entry, entry):

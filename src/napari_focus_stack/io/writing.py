@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .source import PixelSize
+from .files import at_home
+from .source import PixelSize, decoded
 
 TIFF_ENDINGS = (".tif", ".tiff")
 IMAGE_ENDINGS = (*TIFF_ENDINGS, ".png", ".jpg", ".jpeg")
@@ -55,9 +56,9 @@ def check_output(
         If the ending is not known or cannot hold the image, the folder does not
         exist, or the path is a folder, an input or another output.
     """
-    path = Path(path).expanduser()
+    path = at_home(path)
     _check_ending(path, dtype, channels)
-    if path.is_dir():
+    if decoded(str(path), path.is_dir):
         raise InputError(f"{path} is a folder, but the name of a file to write is expected; add a file name.")
     if not path.parent.is_dir():
         raise InputError(f"the output folder {path.parent} does not exist; create it or choose another.")
@@ -66,7 +67,7 @@ def check_output(
     resolved = path.resolve()
     if any(resolved == source.resolve() or source.resolve() in resolved.parents for source in inputs):
         raise InputError(f"{path} is one of the inputs, which are never overwritten; choose another name.")
-    if any(resolved == Path(other).expanduser().resolve() for other in others):
+    if any(resolved == at_home(other).resolve() for other in others):
         raise InputError(f"{path} is named for two outputs; give each a name of its own.")
     return path
 
