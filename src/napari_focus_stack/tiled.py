@@ -100,6 +100,21 @@ class SliceReader:
         return self
 
 
+class PartReader:
+    """Reads a stack that gives parts of its slices itself, as those in files do."""
+
+    def __init__(self, stack: Any) -> None:
+        self._stack = stack
+
+    def read(self, k: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
+        """Return a part of slice `k`."""
+        return np.asarray(self._stack.part(k, rows, columns))
+
+    def near(self, rows: slice, columns: slice) -> Reader:
+        """Return itself."""
+        return self
+
+
 class DaskReader:
     """Reads a dask array in the thread that asks, which may be a worker's.
 
@@ -129,6 +144,8 @@ def reader_of(stack: Any) -> Reader:
     """Return the reader of a stack."""
     if hasattr(stack, "read") and hasattr(stack, "near"):
         return stack
+    if hasattr(stack, "part"):
+        return PartReader(stack)
     if hasattr(stack, "dask"):
         return DaskReader(stack)
     if hasattr(stack, "shape") and hasattr(stack, "dtype") and hasattr(stack, "ndim"):

@@ -1,7 +1,15 @@
 """Read stacks lazily from files, with their pixel sizes; write images and reports."""
 
 from .files import IMAGE_ENDINGS, natural_key
-from .fusing import check_outputs, fuse_stack, measure_stack, outputs_among_slices, write_results
+from .fusing import (
+    TileSettings,
+    check_outputs,
+    fuse_in_tiles,
+    fuse_stack,
+    measure_stack,
+    outputs_among_slices,
+    write_results,
+)
 from .heights import HEIGHT_UNITS, HeightSettings
 from .reading import read_stack
 from .report import plain, write_report
@@ -14,8 +22,10 @@ __all__ = [
     "HeightSettings",
     "PixelSize",
     "StackSource",
+    "TileSettings",
     "check_output",
     "check_outputs",
+    "fuse_in_tiles",
     "fuse_stack",
     "measure_stack",
     "natural_key",

@@ -37,6 +37,11 @@ class AxisPlan:
         """Return the index of slice `k`, all axes kept."""
         return tuple(slice(k, k + 1) if axis == self.z else slice(None) for axis in range(ndim))
 
+    def part(self, k: int, ndim: int, rows: slice, columns: slice) -> tuple[slice, ...]:
+        """Return the index of a part of slice `k`, all axes kept."""
+        parts = {self.y: rows, self.x: columns}
+        return tuple(parts.get(axis, whole) for axis, whole in enumerate(self.index(k, ndim)))
+
     def ordered(self, block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return one slice with all its axes as (y, x[, c])."""
         kept = [axis for axis in (self.y, self.x, self.last) if axis is not None]

@@ -52,6 +52,8 @@ def open_zarr(path: Path) -> StackSource:
         rgb=plan.colour,
         pixel_size=sizes,
         files=[path],
+        fetch_part=lambda k, rows, columns: plan.ordered(np.asarray(array[plan.part(k, array.ndim, rows, columns)])),
+        chunks=(1, array.chunks[plan.y], array.chunks[plan.x]),
     )
 
 

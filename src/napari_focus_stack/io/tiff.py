@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
 
 RGB, PALETTE, YCBCR, MIN_IS_WHITE = 2, 3, 6, 0
+_ALL = slice(None)
 BOMB_BYTES, BOMB_RATIO = 2**30, 2000
 
 
@@ -68,6 +69,10 @@ def _source(path: Path, tif: TiffFile) -> StackSource:
     def fetch(k: int) -> np.ndarray[Any, Any]:
         return turned(finish(plan.ordered(fetch_block(k))), orientation)
 
+    def fetch_part(k: int, rows: slice, columns: slice) -> np.ndarray[Any, Any]:
+        block = fetch_block(k, rows, columns)
+        return finish(plan.ordered(block))
+
     return StackSource(
         fetch,
         [str(path) if count == 1 else f"{path} slice {k}" for k in range(count)],
@@ -77,6 +82,8 @@ def _source(path: Path, tif: TiffFile) -> StackSource:
         pixel_size=pixel_size_of(tif),
         files=_files(path, series),
         close=tif.close,
+        fetch_part=fetch_part if orientation <= 1 else None,
+        chunks=(1, *page.chunks[:2]) if page.is_tiled and len(page.chunks) in (2, 3) else None,
     )
 
 
@@ -143,11 +150,25 @@ def _page_grid(path: Path, series: TiffPageSeries, shape: tuple[int, ...]) -> tu
 
 def _block_fetcher(
     path: Path, tif: TiffFile, series: TiffPageSeries, pages: np.ndarray[Any, Any], split: int, plan: AxisPlan
-) -> Callable[[int], np.ndarray[Any, Any]]:
-    """Return a function that reads one slice with all its axes in the file's order."""
+) -> Callable[..., np.ndarray[Any, Any]]:
+    """Return a function that reads one slice, or a part of it, with all its axes in the file's order."""
     shape = series.get_shape(squeeze=False)
 
-    def from_run(k: int) -> np.ndarray[Any, Any]:
+    def from_run(k: int, rows: slice = _ALL, columns: slice = _ALL) -> np.ndarray[Any, Any]:
+        if plan.z is not None and rows != _ALL and plan.y == plan.z + 1 and math.prod(shape[: plan.z]) == 1:
+            return rows_from_run(k, rows)[plan.part(0, len(shape), _ALL, columns)]
+        return whole_from_run(k)[plan.part(0, len(shape), rows, columns)]
+
+    def rows_from_run(k: int, rows: slice) -> np.ndarray[Any, Any]:
+        dtype = series.dtype.newbyteorder(tif.byteorder)
+        row = math.prod(shape[plan.y + 1 :])
+        with path.open("rb") as file:
+            file.seek(series.dataoffset + (k * shape[plan.y] + rows.start) * row * dtype.itemsize)
+            pixels = np.fromfile(file, dtype, (rows.stop - rows.start) * row)
+        sides = {plan.z: 1, plan.y: rows.stop - rows.start}
+        return pixels.reshape([sides.get(axis, n) for axis, n in enumerate(shape)])
+
+    def whole_from_run(k: int) -> np.ndarray[Any, Any]:
         dtype = series.dtype.newbyteorder(tif.byteorder)
         z = 0 if plan.z is None else plan.z
         runs, count = math.prod(shape[:z]), 1 if plan.z is None else shape[z]
@@ -159,12 +180,17 @@ def _block_fetcher(
                 parts.append(np.fromfile(file, dtype, length))
         return np.concatenate(parts).reshape([1 if axis == plan.z else n for axis, n in enumerate(shape)])
 
-    def from_pages(k: int) -> np.ndarray[Any, Any]:
+    def from_pages(k: int, rows: slice = _ALL, columns: slice = _ALL) -> np.ndarray[Any, Any]:
         wanted = pages[plan.index(k, split)]
+        if rows != _ALL and shape[split:] == (*shape[plan.y : plan.x + 1], *shape[plan.x + 1 :]) and plan.y == split:
+            parts = [_page_part(series.pages[int(number)], path, rows, columns) for number in wanted.flat]
+            sides = (rows.stop - rows.start, columns.stop - columns.start, *shape[plan.x + 1 :])
+            return np.stack(parts).reshape(*wanted.shape, *sides)
         pixels = np.stack([_page_pixels(series.pages[int(number)], path) for number in wanted.flat])
         block = pixels.reshape(*wanted.shape, *shape[split:])
         inside = plan.z is not None and plan.z >= split
-        return block[plan.index(k, len(shape))] if inside else block
+        whole = block[plan.index(k, len(shape))] if inside else block
+        return whole[plan.part(0, len(shape), rows, columns)]
 
     # ImageJ keeps big stacks as one page and a run of bytes. Not through a map of the file: where the disk fails or
     # another program cuts the file short, that ends the process without a word.
@@ -177,6 +203,42 @@ def _page_pixels(page: Any, path: Path) -> np.ndarray[Any, Any]:
     if page.parent.filehandle.closed:
         page.parent.filehandle.open()
     return np.asarray(page.asarray())
+
+
+def _page_part(page: Any, path: Path, rows: slice, columns: slice) -> np.ndarray[Any, Any]:
+    """Decode those tiles or strips of a page that a part needs."""
+    if page is None:
+        return _page_pixels(page, path)
+    keyframe = page.keyframe
+    if len(keyframe.chunks) not in (2, 3) or keyframe.imagedepth > 1 or keyframe.planarconfig != 1:
+        return _page_pixels(page, path)[rows, columns]
+    file = page.parent.filehandle
+    if file.closed:
+        file.open()
+    sides = rows.stop - rows.start, columns.stop - columns.start
+    out = np.zeros((*sides, keyframe.samplesperpixel), keyframe.dtype)
+    # Asked for the first time they read in the file, and move the place it is read at.
+    decode, tables = keyframe.decode, page.jpegtables
+    across = keyframe.chunked[1]
+    down, along = keyframe.chunks[0], keyframe.chunks[1]
+    for i in range(rows.start // down, -(-rows.stop // down)):
+        for j in range(columns.start // along, -(-columns.stop // along)):
+            number = across * i + j
+            offset, size = page.dataoffsets[number], page.databytecounts[number]
+            if size == 0:
+                continue  # tiles of nothing may be left out
+            file.seek(offset)
+            pixels, _, size_yx = decode(file.read(size), number, jpegtables=tables)
+            if pixels is None:
+                continue
+            pixels = pixels[0, : size_yx[1], : size_yx[2]]
+            top, left = i * down, j * along
+            y0, y1 = max(top, rows.start), min(top + pixels.shape[0], rows.stop)
+            x0, x1 = max(left, columns.start), min(left + pixels.shape[1], columns.stop)
+            if y0 < y1 and x0 < x1:
+                own = pixels[y0 - top : y1 - top, x0 - left : x1 - left]
+                out[y0 - rows.start : y1 - rows.start, x0 - columns.start : x1 - columns.start] = own
+    return out
 
 
 def _finisher(
