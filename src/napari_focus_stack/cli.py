@@ -1,6 +1,6 @@
 """The command line: parse, import late, call, print.
 
-Exit status: 0 done, 1 bad input (one sentence on stderr), 2 bad usage, 130 interrupted.
+Exit status: 0 done, 1 bad input (one sentence on stderr), 2 bad usage, 3 some of many stacks failed, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .errors import InputError
 
 if TYPE_CHECKING:
     from .alignment import Alignment
-    from .io import HeightSettings, StackSource, TileSettings
+    from .io import HeightSettings, Positions, StackSource, TileSettings
     from .options import OptionSpec
     from .stacker import FocusStackResult
 
-DONE, BAD_INPUT, INTERRUPTED = 0, 1, 130
+DONE, BAD_INPUT, SOME_FAILED, INTERRUPTED = 0, 1, 3, 130
 DEMO_FOLDER = Path("focus-stack-demo")
 DEMO_SCENE = "beads"
 
@@ -35,7 +35,8 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT",
-        help="A folder, files or globs of slices (sorted by number), an (OME-)TIFF or ImageJ stack, or an OME-Zarr.",
+        help="A folder, files or globs of slices (sorted by number), an (OME-)TIFF or ImageJ stack, or an OME-Zarr; "
+        "or many stacks: a folder of folders, a file with time points or positions.",
         show_default=False,
     ),
 ]
@@ -124,7 +125,7 @@ def fuse(
 ) -> None:
     """Fuse a z-stack into one image that is sharp everywhere."""
     from .alignment import Alignment
-    from .io import HeightSettings, PixelSize, TileSettings, check_outputs, read_stack
+    from .io import HeightSettings, PixelSize, TileSettings, check_outputs, find_positions, read_stack
     from .options import OPTION_SPECS, FocusStackOptions
 
     chosen = {name: _value(OPTION_SPECS[name], text) for name, text in given.items() if text is not None}
@@ -137,6 +138,14 @@ def fuse(
     earlier = Alignment.load(alignment) if alignment is not None else None
     if save_alignment is not None and earlier is None and not options.aligns:
         raise InputError("there is no alignment to save; choose one by --align or --match-brightness.")
+    many = find_positions(inputs, sizes)
+    if many is not None and (earlier is not None or save_alignment is not None):
+        raise InputError("many stacks are named, but an alignment is one stack's; leave it out or name one stack.")
+    if many is not None:
+        _fuse_many(
+            many, options, {name: path for name, path in named.items() if path is not None}, tiles, heights, quiet
+        )
+        return
     with read_stack(inputs, pixel_size=sizes) as stack:
         outputs = check_outputs({name: path for name, path in named.items() if path is not None}, stack, heights)
         if tiles.wanted(stack, options, outputs) and earlier is None:
@@ -233,6 +242,26 @@ def _fuse_in_tiles(
         seconds = time.perf_counter() - start
         plan, chosen = outcome.run.plan, outcome.run.decisions.chosen
         terminal.print_summary(stack.names, outcome.sharpness, chosen, outputs, seconds, plan, outcome.resumed)
+
+
+def _fuse_many(
+    positions: Positions,
+    options: Any,
+    outputs: Mapping[str, Path],
+    tiles: TileSettings,
+    heights: HeightSettings,
+    quiet: bool,
+) -> None:
+    from .io import fuse_batch
+
+    with terminal.progress_bar(f"Fusing {len(positions)} stacks", quiet) as progress:
+        outcome = fuse_batch(positions, options, outputs, heights=heights, tiles=tiles, progress=progress)
+    for row in outcome.failures:
+        terminal.say(f"{row['stack']} failed: {row['error']}")
+    if not quiet:
+        terminal.print_batch(outcome)
+    if outcome.failures:
+        raise SystemExit(SOME_FAILED)
 
 
 def _value(spec: OptionSpec, text: str | bool) -> Any:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .chosen import Chosen
+    from .io import BatchOutcome
     from .sharpness import SharpnessReport
     from .tiles import TilePlan
 
@@ -75,6 +76,17 @@ def print_summary(
         rows["tiles"] = f"{len(plan)} of up to {plan.side[0]} x {plan.side[1]} px{known}"
     rows["time"] = f"{seconds:.1f} s for {len(names)} slices"
     rows |= {name.replace("image", "fused image"): str(path) for name, path in outputs.items()}
+    _print_table([], [list(row) for row in rows.items()])
+
+
+def print_batch(outcome: BatchOutcome) -> None:
+    """Print how many stacks were fused, and what was written."""
+    done = [row for row in outcome.rows if not row["error"]]
+    seconds = sum(row["seconds"] for row in outcome.rows)
+    rows = {"stacks": f"{len(done)} fused, {len(outcome.failures)} failed", "time": f"{seconds:.1f} s"}
+    rows |= {
+        name.replace("image", "fused image").replace("report", "table"): str(p) for name, p in outcome.written.items()
+    }
     _print_table([], [list(row) for row in rows.items()])
 
 

@@ -1,5 +1,6 @@
 """Read stacks lazily from files, with their pixel sizes; write images and reports."""
 
+from .batch import BatchOutcome, fuse_batch
 from .files import IMAGE_ENDINGS, natural_key
 from .fusing import (
     TileSettings,
@@ -11,6 +12,7 @@ from .fusing import (
     write_results,
 )
 from .heights import HEIGHT_UNITS, HeightSettings
+from .positions import Positions, find_positions
 from .reading import read_stack
 from .report import plain, write_report
 from .source import PixelSize, StackSource
@@ -19,12 +21,16 @@ from .writing import check_output, staged_outputs, write_image
 __all__ = [
     "HEIGHT_UNITS",
     "IMAGE_ENDINGS",
+    "BatchOutcome",
     "HeightSettings",
     "PixelSize",
+    "Positions",
     "StackSource",
     "TileSettings",
     "check_output",
     "check_outputs",
+    "find_positions",
+    "fuse_batch",
     "fuse_in_tiles",
     "fuse_stack",
     "measure_stack",

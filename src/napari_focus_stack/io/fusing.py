@@ -152,7 +152,7 @@ def write_results(
                 pixels,
                 rgb=stack.rgb and name == "image",
                 pixel_size=stack.pixel_size,
-                description=_description(name, stack.pixel_size, heights),
+                description=describe(name, stack.pixel_size, heights),
                 zarr_format=zarr_format,
                 nearest=name == "index",
             )
@@ -294,7 +294,7 @@ def fuse_in_tiles(
     with staged_outputs(others) as staged:
         for name, path in images.items():
             if path in staged:
-                text = _description(name, stack.pixel_size, heights)
+                text = describe(name, stack.pixel_size, heights)
                 rgb = stack.rgb and name == "image"
                 write_tiled_tiff(staged[path], as_zarr[name], rgb=rgb, pixel_size=stack.pixel_size, description=text)
         if "report" in outputs:
@@ -340,7 +340,8 @@ def _client(address: str) -> Any:
         raise InputError(f"no scheduler answers at {address} ({error or type(error).__name__}); start one.") from None
 
 
-def _description(name: str, pixel_size: PixelSize, heights: HeightSettings) -> str:
+def describe(name: str, pixel_size: PixelSize, heights: HeightSettings) -> str:
+    """Return what the numbers of a result mean."""
     if name == "height":
         return heights.describe(pixel_size)
     text = RESULT_IMAGES[name].description

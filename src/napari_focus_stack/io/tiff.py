@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,17 @@ _ALL = slice(None)
 BOMB_BYTES, BOMB_RATIO = 2**30, 2000
 
 
-def open_tiff(path: Path, *, alone: bool = True) -> StackSource:
+def tiff_axes(path: Path) -> tuple[str, tuple[int, ...]]:
+    """Return the letters of the axes of a TIFF file's stack, and their lengths."""
+    from tifffile import TiffFile
+
+    check_complete(path)
+    with decoded(str(path), lambda: TiffFile(path)) as tif:
+        series = decoded(str(path), lambda: _one_series(path, tif))
+        return series.get_axes(squeeze=False), tuple(series.get_shape(squeeze=False))
+
+
+def open_tiff(path: Path, *, alone: bool = True, at: Mapping[str, int] | None = None) -> StackSource:
     """Open a TIFF file; a single picture is a stack of one slice.
 
     Parameters
@@ -32,6 +43,8 @@ def open_tiff(path: Path, *, alone: bool = True) -> StackSource:
     alone : bool
         Whether the file speaks for a whole stack: then the other files its
         OME-XML names belong to it. Otherwise only its own pages count.
+    at : mapping of str to int, optional
+        Of several stacks in one file, which: places along axes by their letters.
 
     Raises
     ------
@@ -43,16 +56,16 @@ def open_tiff(path: Path, *, alone: bool = True) -> StackSource:
     check_complete(path)
     tif = decoded(str(path), lambda: TiffFile(path) if alone else TiffFile(path, is_ome=False))
     try:
-        return decoded(str(path), lambda: _source(path, tif))
+        return decoded(str(path), lambda: _source(path, tif, at))
     except BaseException:
         tif.close()
         raise
 
 
-def _source(path: Path, tif: TiffFile) -> StackSource:
+def _source(path: Path, tif: TiffFile, at: Mapping[str, int] | None) -> StackSource:
     series = _one_series(path, tif)
     shape, axes = series.get_shape(squeeze=False), series.get_axes(squeeze=False)
-    plan = plan_axes(axes, shape, str(path))
+    plan = plan_axes(axes, shape, str(path), at)
     page = series.keyframe
     _check_sizes(path, tif, series, plan.slice_shape(shape))
     pages, split = _page_grid(path, series, shape)
@@ -155,30 +168,29 @@ def _block_fetcher(
     shape = series.get_shape(squeeze=False)
 
     def from_run(k: int, rows: slice = _ALL, columns: slice = _ALL) -> np.ndarray[Any, Any]:
-        if plan.z is not None and rows != _ALL and plan.y == plan.z + 1 and math.prod(shape[: plan.z]) == 1:
-            return rows_from_run(k, rows)[plan.part(0, len(shape), _ALL, columns)]
-        return whole_from_run(k)[plan.part(0, len(shape), rows, columns)]
-
-    def rows_from_run(k: int, rows: slice) -> np.ndarray[Any, Any]:
-        dtype = series.dtype.newbyteorder(tif.byteorder)
-        row = math.prod(shape[plan.y + 1 :])
-        with path.open("rb") as file:
-            file.seek(series.dataoffset + (k * shape[plan.y] + rows.start) * row * dtype.itemsize)
-            pixels = np.fromfile(file, dtype, (rows.stop - rows.start) * row)
-        sides = {plan.z: 1, plan.y: rows.stop - rows.start}
-        return pixels.reshape([sides.get(axis, n) for axis, n in enumerate(shape)])
-
-    def whole_from_run(k: int) -> np.ndarray[Any, Any]:
         dtype = series.dtype.newbyteorder(tif.byteorder)
         z = 0 if plan.z is None else plan.z
-        runs, count = math.prod(shape[:z]), 1 if plan.z is None else shape[z]
+        at = dict(plan.at)
+        places = [range(at[axis], at[axis] + 1) if axis in at else range(n) for axis, n in enumerate(shape[:z])]
+        count = 1 if plan.z is None else shape[z]
         length = math.prod(shape[z:]) // count
+        # Rows lie one after the other where y follows z.
+        own_rows = plan.z is not None and plan.y == z + 1 and rows != _ALL
+        row = math.prod(shape[plan.y + 1 :])
+        first, read = (rows.start * row, (rows.stop - rows.start) * row) if own_rows else (0, length)
         with path.open("rb") as file:
             parts = []
-            for run in range(runs):
-                file.seek(series.dataoffset + (run * count + k) * length * dtype.itemsize)
-                parts.append(np.fromfile(file, dtype, length))
-        return np.concatenate(parts).reshape([1 if axis == plan.z else n for axis, n in enumerate(shape)])
+            for place in itertools.product(*places):
+                run = int(np.ravel_multi_index(place, shape[:z])) if place else 0
+                file.seek(series.dataoffset + ((run * count + k) * length + first) * dtype.itemsize)
+                parts.append(np.fromfile(file, dtype, read))
+        sides = {axis: len(place) for axis, place in enumerate(places)}
+        sides |= {plan.z: 1} if plan.z is not None else {}
+        sides |= {plan.y: rows.stop - rows.start} if own_rows else {}
+        whole = np.concatenate(parts).reshape([sides.get(axis, n) for axis, n in enumerate(shape)])
+        kept = {plan.y: _ALL if own_rows else rows, plan.x: columns}
+        after_z = {axis: slice(place, place + 1) for axis, place in at.items() if axis > z}
+        return whole[tuple({**kept, **after_z}.get(axis, _ALL) for axis in range(len(shape)))]
 
     def from_pages(k: int, rows: slice = _ALL, columns: slice = _ALL) -> np.ndarray[Any, Any]:
         wanted = pages[plan.index(k, split)]
@@ -188,9 +200,10 @@ def _block_fetcher(
             return np.stack(parts).reshape(*wanted.shape, *sides)
         pixels = np.stack([_page_pixels(series.pages[int(number)], path) for number in wanted.flat])
         block = pixels.reshape(*wanted.shape, *shape[split:])
-        inside = plan.z is not None and plan.z >= split
-        whole = block[plan.index(k, len(shape))] if inside else block
-        return whole[plan.part(0, len(shape), rows, columns)]
+        inside = (
+            slice(None) if axis < split else part for axis, part in enumerate(plan.part(k, len(shape), rows, columns))
+        )
+        return block[tuple(inside)]
 
     # ImageJ keeps big stacks as one page and a run of bytes. Not through a map of the file: where the disk fails or
     # another program cuts the file short, that ends the process without a word.

@@ -275,9 +275,11 @@ def _create(run: TiledRun, folders: Folders, zarr_format: int) -> None:
     if _needs_heights(run, names):
         scale = run.filling.scale
         chunks = tuple(chunk_side(side // scale, n) for side, n in zip(run.plan.side, run.map_shape, strict=True))
-        make_array(folders.scratch / "unfilled", (PLANES, *run.map_shape), np.float32, (1, *chunks), 2)
+        make_array(
+            folders.scratch / "unfilled", (PLANES, *run.map_shape), np.float32, (1, *chunks), 2, compressed=False
+        )
         for turn in range(run.filling.rounds):
-            make_array(folders.scratch / f"filled-{turn}", run.map_shape, np.float32, chunks, 2)
+            make_array(folders.scratch / f"filled-{turn}", run.map_shape, np.float32, chunks, 2, compressed=False)
 
 
 def _needs_heights(run: TiledRun, names: Iterable[str]) -> bool:

@@ -15,7 +15,9 @@ from .zarr_image import open_array
 _TILE_PX = 512
 
 
-def write_tiled_tiff(path: Path, zarr: Path, *, rgb: bool, pixel_size: PixelSize, description: str) -> None:
+def write_tiled_tiff(
+    path: Path, zarr: Path, *, rgb: bool, pixel_size: PixelSize, description: str, axes: str = ""
+) -> None:
     """Write the finest level of an OME-Zarr image as a tiled, compressed OME-TIFF.
 
     Parameters
@@ -27,22 +29,26 @@ def write_tiled_tiff(path: Path, zarr: Path, *, rgb: bool, pixel_size: PixelSize
         Whether channels are colour.
     pixel_size : PixelSize
     description : str
+    axes : str
+        Letters of its axes, where there are more than these.
     """
     import tifffile
 
     array = open_array(zarr / "0")
-    colour = array.ndim == 3 and rgb
-    shape = (*array.shape[1:], array.shape[0]) if colour else array.shape
-    axes = "YXS" if colour else "CYX" if array.ndim == 3 else "YX"
+    axes = axes or ("CYX" if array.ndim == 3 else "YX")
+    colour = rgb and axes.endswith("CYX")
+    front = array.shape[:-3] if colour else array.shape[:-2]
+    shape = (*front, *array.shape[-2:], *(array.shape[-3:-2] if colour else ()))
+    axes = axes[:-3] + "YXS" if colour else axes
     tifffile.imwrite(
         path,
-        _tiles(array, colour),
+        _tiles(array, front, colour),
         shape=shape,
         dtype=array.dtype,
         tile=(_TILE_PX, _TILE_PX),
         photometric="rgb" if colour else "minisblack",
         planarconfig="contig" if colour else None,
-        extrasamples=["unassalpha"] if colour and shape[2] == 4 else None,
+        extrasamples=["unassalpha"] if colour and shape[-1] == 4 else None,
         compression="zlib",
         predictor=array.dtype.kind in "ui" and array.dtype.itemsize <= 4,
         bigtiff=int(np.prod(shape)) * array.dtype.itemsize > 2**31,
@@ -51,13 +57,12 @@ def write_tiled_tiff(path: Path, zarr: Path, *, rgb: bool, pixel_size: PixelSize
     )
 
 
-def _tiles(array: Any, colour: bool) -> Iterator[np.ndarray[Any, Any]]:
+def _tiles(array: Any, front: tuple[int, ...], colour: bool) -> Iterator[np.ndarray[Any, Any]]:
     height, width = array.shape[-2:]
-    fronts = [(slice(None),)] if colour else [(c,) for c in range(array.shape[0])] if array.ndim == 3 else [()]
-    for front in fronts:
+    for place in np.ndindex(*front):
         for y in range(0, height, _TILE_PX):
             # A whole row of tiles at once: chunks are wider than they are.
-            rows = np.asarray(array[(*front, slice(y, min(y + _TILE_PX, height)))])
+            rows = np.asarray(array[(*place, ..., slice(y, min(y + _TILE_PX, height)), slice(None))])
             for x in range(0, width, _TILE_PX):
                 pixels = rows[..., x : x + _TILE_PX]
                 yield np.ascontiguousarray(np.moveaxis(pixels, 0, -1) if colour else pixels)

@@ -108,18 +108,29 @@ def _mean_of_four(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def make_array(
-    path: Path, shape: tuple[int, ...], dtype: Any, chunks: tuple[int, ...], zarr_format: int, axes: str = ""
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: Any,
+    chunks: tuple[int, ...],
+    zarr_format: int,
+    axes: str = "",
+    *,
+    compressed: bool = True,
 ) -> Any:
     """Make an empty Zarr array, with either version of the library."""
     import zarr
 
     if not hasattr(zarr, "create_array"):  # Zarr-Python 2
-        return zarr.open_array(str(path), "w", shape=shape, chunks=chunks, dtype=dtype, dimension_separator="/")
+        plainly = {} if compressed else {"compressor": None}
+        layout = {"shape": shape, "chunks": chunks, "dtype": dtype, "dimension_separator": "/", **plainly}
+        return zarr.open_array(str(path), mode="w", **layout)
     more: dict[str, Any] = (
         {"dimension_names": list(axes) or None}
         if zarr_format == 3
         else {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
     )
+    if not compressed:
+        more["compressors"] = None
     return zarr.create_array(
         str(path),
         shape=shape,
