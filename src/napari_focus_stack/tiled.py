@@ -53,7 +53,7 @@ _HEIGHT_REACH_PX, _PHASE_REACH_PX, _SWEEP_REACH_PX = 64, 256, 320
 _PATCHES, _PATCH_PX, _BLEND_PX = 4, 512, 32
 
 # A run in memory needs so much less for every pixel of a slice, by its own bytes, where it is surely opaque.
-_PHASE_BYTES_PX, _PHASE_SLICES = 7.0, 3
+_PHASE_BYTES_PX, _PHASE_SLICES = 14.0, 3
 
 _NOTHING: npt.NDArray[Any] = np.empty((0, 0))
 

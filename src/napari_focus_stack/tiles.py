@@ -15,7 +15,7 @@ from itertools import pairwise
 from .errors import InputError
 
 # What the process itself needs: its libraries, and what an allocator keeps of the sample that was decided from.
-BASE_BYTES = 420_000_000
+BASE_BYTES = 600_000_000
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def plan_tiles(
     --------
     >>> plan = plan_tiles((16384, 16384), halo=512, align=64, bytes_per_px=61, memory=2_000_000_000)
     >>> plan.counts, plan.side, round(plan.overhead, 2)
-    ((6, 3), (2752, 5504), 1.48)
+    ((5, 4), (3328, 4096), 1.48)
     """
     halo = -(-halo // align) * align
     if side is not None:
