@@ -13,6 +13,7 @@ PACKAGE = Path(napari_focus_stack.__file__).parent
 ORDER = [
     "errors",
     "machine",
+    "whole",
     "slices",
     "sampling",
     "kernel_cache",
@@ -40,6 +41,7 @@ ORDER = [
     "drift",
     "prominence",
     "phase",
+    "filling",
     "accumulator",
     "follow",
     "glow",
@@ -64,13 +66,15 @@ ORDER = [
     "stacker",
     "pipeline",
     "by_map",
+    "tiles",
+    "tiled",
     "io",
     "demo",
     "terminal",
     "cli",
     "napari_plugin",
 ]
-OUTER = ORDER[ORDER.index("io") :]
+OUTER = ORDER[ORDER.index("tiles") :]
 
 
 def own_imports(path: Path) -> set[str]:

@@ -8,6 +8,7 @@ from .pipeline import estimate_alignment, focus_stack
 from .sharpness import SharpnessReport, sharpness
 from .stacker import FocusStacker, FocusStackResult
 from .surface import SurfaceReport, level_height, measure_surface, trusted_pixels
+from .tiled import focus_stack_tiled
 
 __version__ = "0.1.0"
 
@@ -23,6 +24,7 @@ __all__ = [
     "estimate_alignment",
     "estimate_noise",
     "focus_stack",
+    "focus_stack_tiled",
     "level_height",
     "measure_surface",
     "sharpness",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from .analysis import SliceAnalysis
 from .height import HeightMaps, PeakTracker
 from .noise import NoiseModel
 from .phase import PhaseTracker
+from .whole import Whole
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class FusionSetting:
         Whether all of the specimen is known to be transparent.
     z_preference, denoise : float
         The options of these names.
+    whole : Whole
+        The image that the slices may be a part of.
     """
 
     slices: int
@@ -53,6 +56,7 @@ class FusionSetting:
     surely_transparent: bool = False
     z_preference: float = 0.0
     denoise: float = 0.0
+    whole: Whole = field(default_factory=Whole)
 
     @property
     def shape(self) -> tuple[int, int]:

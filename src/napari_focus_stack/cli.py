@@ -1,6 +1,6 @@
 """The command line: parse, import late, call, print.
 
-Exit status: 0 done, 1 bad input (one sentence on stderr), 2 bad usage, 130 interrupted.
+Exit status: 0 done, 1 bad input (one sentence on stderr), 2 bad usage, 3 some of many stacks failed, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .errors import InputError
 
 if TYPE_CHECKING:
     from .alignment import Alignment
-    from .io import HeightSettings, StackSource
+    from .io import HeightSettings, Positions, StackSource, TileSettings
     from .options import OptionSpec
     from .stacker import FocusStackResult
 
-DONE, BAD_INPUT, INTERRUPTED = 0, 1, 130
+DONE, BAD_INPUT, SOME_FAILED, INTERRUPTED = 0, 1, 3, 130
 DEMO_FOLDER = Path("focus-stack-demo")
 DEMO_SCENE = "beads"
 
@@ -35,7 +35,8 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT",
-        help="A folder, files or globs of slices (sorted by number), an (OME-)TIFF or ImageJ stack, or an OME-Zarr.",
+        help="A folder, files or globs of slices (sorted by number), an (OME-)TIFF or ImageJ stack, or an OME-Zarr; "
+        "or many stacks: a folder of folders, a file with time points or positions.",
         show_default=False,
     ),
 ]
@@ -98,26 +99,59 @@ def fuse(
         Path | None,
         typer.Option(help="Where the slices lie, for other channels or time points: .json.", show_default=False),
     ] = None,
+    memory: Annotated[
+        str,
+        typer.Option(
+            metavar="BYTES",
+            help='What a run may use, as "4 GB"; larger stacks are fused in tiles. [default: half of this machine\'s]',
+            show_default=False,
+        ),
+    ] = "",
+    tile: Annotated[
+        int | None, typer.Option(metavar="PX", help="Fuse in tiles of this side.", show_default=False)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run in tiles stopped.")] = False,
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            metavar="threads|tcp://HOST:PORT", help="Where tiles run: here, or on a cluster of dask.distributed."
+        ),
+    ] = "threads",
+    zarr_format: Annotated[
+        int, typer.Option(metavar="2|3", help="Version of Zarr to write: 2 is OME-Zarr 0.4, 3 is 0.5.")
+    ] = 2,
     quiet: Quiet = False,
     **given: str | bool | None,
 ) -> None:
     """Fuse a z-stack into one image that is sharp everywhere."""
     from .alignment import Alignment
-    from .io import HeightSettings, PixelSize, check_outputs, read_stack
+    from .io import HeightSettings, PixelSize, TileSettings, check_outputs, find_positions, read_stack
     from .options import OPTION_SPECS, FocusStackOptions
 
     chosen = {name: _value(OPTION_SPECS[name], text) for name, text in given.items() if text is not None}
     options = FocusStackOptions.of(None, **chosen)
     heights = HeightSettings(height_unit, level, trust, mask, s_filter, l_filter)
     sizes = PixelSize.given(z_step, pixel_size)
+    tiles = TileSettings(memory, tile, scheduler, resume, zarr_format)
     named = {"image": output, "index": index, "height": height, "confidence": confidence, "report": report}
     named["alignment"] = save_alignment
     earlier = Alignment.load(alignment) if alignment is not None else None
     if save_alignment is not None and earlier is None and not options.aligns:
         raise InputError("there is no alignment to save; choose one by --align or --match-brightness.")
+    many = find_positions(inputs, sizes)
+    if many is not None and (earlier is not None or save_alignment is not None):
+        raise InputError("many stacks are named, but an alignment is one stack's; leave it out or name one stack.")
+    if many is not None:
+        _fuse_many(
+            many, options, {name: path for name, path in named.items() if path is not None}, tiles, heights, quiet
+        )
+        return
     with read_stack(inputs, pixel_size=sizes) as stack:
         outputs = check_outputs({name: path for name, path in named.items() if path is not None}, stack, heights)
-        _fuse_and_write(stack, options, outputs, quiet, heights, earlier)
+        if tiles.wanted(stack, options, outputs) and earlier is None:
+            _fuse_in_tiles(stack, inputs, options, outputs, tiles, heights, quiet)
+        else:
+            _fuse_and_write(stack, options, outputs, quiet, heights, earlier, zarr_format)
 
 
 def measure(
@@ -171,6 +205,7 @@ def _fuse_and_write(
     quiet: bool,
     heights: HeightSettings | None = None,
     alignment: Alignment | None = None,
+    zarr_format: int = 2,
 ) -> FocusStackResult:
     from .io import fuse_stack, outputs_among_slices, write_results
 
@@ -178,12 +213,55 @@ def _fuse_and_write(
     with terminal.progress_bar("Fusing", quiet) as progress:
         result = fuse_stack(stack, stack.rgb, options, progress, alignment)
         seconds = time.perf_counter() - start
-        write_results(outputs, result, stack=stack, seconds=seconds, heights=heights)
+        write_results(outputs, result, stack=stack, seconds=seconds, heights=heights, zarr_format=zarr_format)
     for warning in dict.fromkeys((*result.warnings, *outputs_among_slices(outputs, stack))):
         terminal.say(f"warning: {warning}")
     if not quiet:
-        terminal.print_summary(stack.names, result, outputs, seconds)
+        motion = result.alignment.reason if result.alignment is not None else None
+        terminal.print_summary(stack.names, result.sharpness, result.chosen, outputs, seconds, motion=motion)
     return result
+
+
+def _fuse_in_tiles(
+    stack: StackSource,
+    inputs: Sequence[str],
+    options: Any,
+    outputs: Mapping[str, Path],
+    tiles: TileSettings,
+    heights: HeightSettings,
+    quiet: bool,
+) -> None:
+    from .io import fuse_in_tiles, outputs_among_slices
+
+    start = time.perf_counter()
+    with terminal.progress_bar("Fusing in tiles", quiet) as progress:
+        outcome = fuse_in_tiles(stack, inputs, options, outputs, tiles, heights=heights, progress=progress)
+    for warning in dict.fromkeys((*outcome.warnings, *outputs_among_slices(outputs, stack))):
+        terminal.say(f"warning: {warning}")
+    if not quiet:
+        seconds = time.perf_counter() - start
+        plan, chosen = outcome.run.plan, outcome.run.decisions.chosen
+        terminal.print_summary(stack.names, outcome.sharpness, chosen, outputs, seconds, plan, outcome.resumed)
+
+
+def _fuse_many(
+    positions: Positions,
+    options: Any,
+    outputs: Mapping[str, Path],
+    tiles: TileSettings,
+    heights: HeightSettings,
+    quiet: bool,
+) -> None:
+    from .io import fuse_batch
+
+    with terminal.progress_bar(f"Fusing {len(positions)} stacks", quiet) as progress:
+        outcome = fuse_batch(positions, options, outputs, heights=heights, tiles=tiles, progress=progress)
+    for row in outcome.failures:
+        terminal.say(f"{row['stack']} failed: {row['error']}")
+    if not quiet:
+        terminal.print_batch(outcome)
+    if outcome.failures:
+        raise SystemExit(SOME_FAILED)
 
 
 def _value(spec: OptionSpec, text: str | bool) -> Any:

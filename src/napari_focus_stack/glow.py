@@ -14,12 +14,13 @@ fused rightly, look in the mean as they do.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from .pyramid import FloatImage, blur5, laplacian_pyramid, reconstruct, reduce
 from .sampling import sample
-from .sweep import FocalSweep, Ratio, SliceMean, SweepFilter, measured_growth
+from .sweep import Ratio, SliceMean, SweepFilter, measured_growth
 
 # Median as a share of the range: beads 0.01 to 0.02, surfaces 0.41 to 0.55.
 _DARK, _BRIGHT = 0.1, 0.2
@@ -63,7 +64,15 @@ class GlowingLight:
 
     def expected(self, channels: int) -> bool:
         """Return whether there is a channel to correct, as far as the mean alone tells."""
-        return self._sure or any(_darkness(self._mean.of(c)) > 0 for c in range(channels))
+        if self._sure:
+            return True
+        darkness = [
+            self._number(f"dark ground of channel {c}", partial(_darkness, self._mean.of(c))) for c in range(channels)
+        ]
+        return any(dark > 0 for dark in darkness)
+
+    def _number(self, name: str, take: Callable[[], float]) -> float:
+        return self._mean.whole.number(f"glow: {name}", take)
 
     def correct(
         self, image: FloatImage, height: FloatImage, move: Callable[[FloatImage, int, FloatImage], None]
@@ -82,7 +91,7 @@ class GlowingLight:
         corrected = False
         for c, plane in enumerate(image):
             half = reduce(plane)
-            share = 1.0 if self._sure else _darkness(half) * _sparseness(half)
+            share = 1.0 if self._sure else self._number(f"share of channel {c}", partial(_likely_share, half))
             if share > 0:
                 found = self._correction(c, half, height, share)
                 if found is not None:
@@ -90,17 +99,22 @@ class GlowingLight:
                     corrected = True
         return corrected
 
+    def _growth(self, mean: FloatImage, sharp: FloatImage, height: FloatImage) -> float:
+        return measured_growth(reduce(mean), reduce(sharp), height[::2, ::2], self._mean.count)
+
     def _correction(self, c: int, sharp: FloatImage, height: FloatImage, share: float) -> FloatImage | None:
         mean = self._mean.of(c)
-        ground = np.float32(np.median(sample(mean)))
-        quarter = reduce(mean) - ground, reduce(sharp) - ground, height[::2, ::2]
-        growth = measured_growth(*quarter, self._mean.count)
+        ground = np.float32(self._number(f"ground of channel {c}", lambda: float(np.median(sample(mean)))))
+        growth = self._number(f"growth of channel {c}", partial(self._growth, mean - ground, sharp - ground, height))
         through = SweepFilter.of(self._mean.count, 2 * growth)
-        sweep = FocalSweep(mean.shape)
+        sweep = self._mean.sweep(2 * growth)
         levels = self._mean.levels
         expected = laplacian_pyramid(sweep.seen(sharp - ground, height, through), levels)
         seen = laplacian_pyramid(mean - ground, levels)
-        ratios = [Ratio.of(s, e) for s, e in zip(seen[:-1], expected[:-1], strict=True)]
+        ratios = [
+            self._mean.ratio(f"glow: ratio of channel {c}, level {level}", s, e)
+            for level, (s, e) in enumerate(zip(seen[:-1], expected[:-1], strict=True))
+        ]
         if not self._sure:
             share *= _fade(ratios[0].spread + ratios[1].spread, _ALIKE, _UNLIKE)
             share *= _fade(-ratios[-1].median, -_CONSERVED, -_LOST)
@@ -116,6 +130,10 @@ class GlowingLight:
             mean = reduce(mean)
         seen[-1] -= _trusted(ratios[-1]) * expected[-1]
         return np.float32(share) * sweep.undone(reconstruct(seen), through)
+
+
+def _likely_share(half: FloatImage) -> float:
+    return _darkness(half) * _sparseness(half)
 
 
 def _trusted(ratio: Ratio) -> np.float32:

@@ -16,9 +16,11 @@ import numpy.typing as npt
 
 from .analysis import SliceAnalysis
 from .kernels import kernel, run_bands
+from .median import median5
 from .pyramid import FloatImage
-from .relief import confidence_from_around, confidence_of, filled, settled, smoothed
+from .relief import believed, confidence_from_around, confidence_of, filled, settled, smoothed
 from .sampling import sample
+from .whole import Whole
 
 # Added to energies, in units of the noise: below it their logarithm is noise.
 _FLOOR = np.float32(2)
@@ -40,7 +42,7 @@ _CLEAREST = 0.02
 _NOISE, _CLEAR = 1.5, 2.5
 
 # Confidence below which a height is not told by its own pixels: what is left of noise in short stacks.
-_TELLING = np.float32(0.05)
+TELLING = np.float32(0.05)
 
 Told = tuple[FloatImage, FloatImage, npt.NDArray[np.bool_]]
 
@@ -79,11 +81,25 @@ class PeakTracker:
     smooth : bool
         The energy is smooth over many pixels. Then neighbours agree whether they tell the height or
         not, and `maps` needs other evidence; noise is no reason to hear more than three slices.
+    whole : Whole or None
+        The image that the slices may be a part of.
+    name : str
+        What this tracker is called in its record.
     """
 
-    def __init__(self, shape: tuple[int, int], half_shape: tuple[int, int], *, smooth: bool = False) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        half_shape: tuple[int, int],
+        *,
+        smooth: bool = False,
+        whole: Whole | None = None,
+        name: str = "height",
+    ) -> None:
         self.shape = shape
         self.smooth = smooth
+        self._whole = whole or Whole()
+        self._name = name
         self.count = 0
         self.index = np.zeros(half_shape, np.uint16)
         self._best, self._before, self._after, self._previous, self._mass, self._moment = (
@@ -204,7 +220,7 @@ class PeakTracker:
         relief = settled(*self._peaks(depth_of_focus), depth_of_focus, self.count, doubtful)
         confidence = confidence_of(relief.scatter, depth_of_focus, self.count)
         confidence *= evidence
-        unknown = (relief.known <= 0) | (confidence < _TELLING)
+        unknown = (relief.known <= 0) | (confidence < TELLING)
         if fill:
             evidence *= relief.known
             np.maximum(confidence, confidence_from_around(evidence, depth_of_focus), out=confidence)
@@ -212,12 +228,41 @@ class PeakTracker:
                 confidence[doubtful] = 0
         return relief.height, confidence, unknown
 
+    def unfilled(self, halo_radius_px: float = 0.0, evidence: FloatImage | None = None) -> FloatImage:
+        """Return what is known before heights are filled from around, which reaches far: for `filling`.
+
+        Returns
+        -------
+        float32 array, shape (6, y, x), at half size
+            Each pixel's own height, how far it is believed, its weight, its confidence, its evidence
+            (-1 where it is doubted), and its sharpest slice.
+        """
+        depth = self._depth_of_focus()
+        doubtful = self._in_halo(halo_radius_px) if halo_radius_px > 0 else None
+        evidence = self._evidence() if evidence is None else evidence
+        if doubtful is not None:
+            evidence[doubtful] = 0
+        peaks, weight = self._peaks(depth)
+        if self.smooth:
+            return np.stack(
+                [median5(peaks), evidence, np.ones_like(peaks), evidence, evidence, self.index], dtype=np.float32
+            )
+        own, scatter, known = believed(peaks, weight, depth, self.count, doubtful)
+        confidence = confidence_of(scatter, depth, self.count)
+        confidence *= evidence
+        if doubtful is not None:
+            evidence[doubtful] = -1
+        return np.stack([own, known, weight, confidence, evidence, self.index], dtype=np.float32)
+
     def _depth_of_focus(self) -> float:
         """Return how far from focus contrast is half of what it is in focus, about, in slices.
 
         From the number of slices that are nearly as sharp as the sharpest, in the clearest
         pixels. The factors bring together what 12 to 200 slices of one specimen give.
         """
+        return self._whole.number(f"{self._name}: depth of focus", self._own_depth_of_focus)
+
+    def _own_depth_of_focus(self) -> float:
         best, mass = sample(self._best), sample(self._mass)
         clearest = best >= np.quantile(best, 1 - _CLEAREST)
         return max(2 * float(np.median(mass[clearest])) - 1.1, 0.8)

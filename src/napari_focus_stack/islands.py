@@ -41,9 +41,20 @@ class Regions:
         self.number = label(choice, background=-1, connectivity=1)
         self.area_px = np.bincount(self.number.ravel())
 
-    def smaller_than(self, area_px: float) -> npt.NDArray[np.bool_]:
-        """Return where the regions under an area are; nowhere, if no other region is left."""
-        where = (self.area_px < area_px)[self.number]
+    def smaller_than(
+        self, area_px: float, cut: tuple[bool, bool, bool, bool] = (False, False, False, False)
+    ) -> npt.NDArray[np.bool_]:
+        """Return where the regions under an area are; nowhere, if no other region is left.
+
+        `cut` tells whether the map goes on above, below, left and right: regions that do are taken for large ones.
+        """
+        small = self.area_px < area_px
+        for goes_on, edge in zip(
+            cut, (self.number[0], self.number[-1], self.number[:, 0], self.number[:, -1]), strict=True
+        ):
+            if goes_on:
+                small[edge] = False
+        where = small[self.number]
         return np.zeros_like(where) if where.all() else where
 
     def holding(self, pixels: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -71,7 +71,7 @@ class LaplacianFusion:
         self._whole = WholePixels(setting) if setting.slices <= MOST_SLICES else None
         self._following = FollowingMean(setting) if setting.phase is not None else None
         enough = setting.analysis.levels >= _LEVELS_FOR_MEAN and not 0 < setting.slices < LEAST_SLICES
-        self._slice_mean = SliceMean(setting.analysis) if enough else None
+        self._slice_mean = SliceMean(setting.analysis, setting.whole) if enough else None
 
     def add(self, k: int, image: npt.NDArray[Any], analysis: SliceAnalysis) -> None:
         """Take in slice k, a contiguous array of shape (y, x, c), colour channels only."""
@@ -146,7 +146,7 @@ class LaplacianFusion:
         """Return the fused image of the slices so far, shape (y, x, c), in the stack's dtype."""
         phase = self.setting.phase
         transparent = phase.share() if phase is not None else np.zeros((1, 1), np.float32)
-        opaque = bool(transparent.max() == 0)
+        opaque = phase is None or phase.largest_share() == 0
         self.setting.analysis.make_room()
         rebuilt = self.setting.analysis.planes
         compose = self._compose

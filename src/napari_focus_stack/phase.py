@@ -37,6 +37,7 @@ from .height import HeightMaps, PeakTracker, doubled
 from .kernels import kernel, row_function, run_bands, strips
 from .prominence import Prominence
 from .pyramid import FloatImage, expand, level_shapes, reduce, size_of
+from .whole import Whole
 
 # The band whose statistics are taken: level 0 is too noisy, coarser ones have long periods along z.
 _LEVEL = 1
@@ -114,6 +115,8 @@ class PhaseTracker:
         Darkest and brightest intensity of the stack, scaled.
     only_share : bool
         Nothing but `share` is asked for; then `SliceAnalysis.glance` is enough.
+    whole : Whole or None
+        The image that the slices may be a part of.
 
     Attributes
     ----------
@@ -124,8 +127,15 @@ class PhaseTracker:
     """
 
     def __init__(
-        self, analysis: SliceAnalysis, light: str, gray_range: tuple[float, float], *, only_share: bool = False
+        self,
+        analysis: SliceAnalysis,
+        light: str,
+        gray_range: tuple[float, float],
+        *,
+        only_share: bool = False,
+        whole: Whole | None = None,
     ) -> None:
+        self._whole = whole or Whole()
         self._shapes = analysis.shapes
         self._light = light
         self._only_share = only_share
@@ -138,7 +148,9 @@ class PhaseTracker:
         rows = (shape[0] + _SKIP - 1) // _SKIP, shape[1]
         self._change, self._brightest, self._darkest = (np.zeros(rows, np.float32) for _ in range(3))
         quarter = self._shapes[_LEVEL + 1]
-        self._of_change, self._of_contrast = (PeakTracker(shape, quarter, smooth=True) for _ in range(2))
+        self._of_change, self._of_contrast = (
+            PeakTracker(shape, quarter, smooth=True, whole=self._whole, name=name) for name in ("change", "contrast")
+        )
         self._change_tells, self._contrast_tells = (Prominence(quarter) for _ in range(2))
         self._largest, self._change_there = (np.zeros(quarter, np.float32) for _ in range(2))
         # Of regions: mean change, and sums over slices of (dD)^2 and (ddD)^2; the noise of one value each.
@@ -156,7 +168,7 @@ class PhaseTracker:
 
     def add(self, analysis: SliceAnalysis) -> None:
         """Take in the slice that was loaded last."""
-        variance = analysis.detail_variance(_LEVEL)
+        variance = self._variance_of(analysis, _LEVEL)
         self._count += 1
         self._variance += (variance - self._variance) / self._count
         self._mean_intensity += (analysis.mean_intensity - self._mean_intensity) / self._count
@@ -166,14 +178,18 @@ class PhaseTracker:
             return
         # Two bands one after the other: at the end of this, little room is left.
         middle, change = self._band.add(analysis)
-        period = self._period()
+        period = self._whole.number(f"phase: period of slice {self._count}", self._period)
         coarse = _measure(middle, change, period, _USUAL_PERIOD, variance)
         del middle
-        fine_variance = analysis.detail_variance(0)
+        fine_variance = self._variance_of(analysis, 0)
         fine = _measure(*self._fine.add(analysis), _FINE_PERIOD * period, _FINE_PERIOD * _USUAL_PERIOD, fine_variance)
         self._add_contrast(variance, fine_variance)
         if self._count > 1:
             self._add_change(coarse, fine, change)
+
+    def _variance_of(self, analysis: SliceAnalysis, level: int) -> float:
+        name = f"phase: variance of slice {self._count}, level {level}"
+        return self._whole.number(name, lambda: analysis.detail_variance(level))
 
     def _add_contrast(self, variance: float, fine_variance: float) -> None:
         contrast = _in_noise(self._band.square, variance)
@@ -258,17 +274,35 @@ class PhaseTracker:
             return np.zeros(shape, np.float32)
         if self._light == "transparent":
             return np.ones(shape, np.float32)
-        moving = _rise(self._drift.share(), _STEADY, _MOVING)
-        limits = (still + moving * (moved - still) for still, moved in zip(_WHEN_STEADY, _WHEN_MOVING, strict=True))
-        possible = _rise(self.correlation(), *limits) * _rise(self.brightness(), _DARK, _BRIGHT)
+        possible = self._whole.number("phase: possible", self._possible)
         whole = possible * _rise(self.turned_over(), _OPAQUE, _TRANSPARENT)
         first, last = (
             opaque + whole * (clear - opaque) for opaque, clear in zip(_IN_OPAQUE, _IN_TRANSPARENT, strict=True)
         )
         return np.asarray(possible * _rise(self._turned_over_around(), first, last), np.float32)
 
+    def largest_share(self) -> float:
+        """Return the largest `share` of any region: 0 where all of the stack is opaque."""
+        return self._whole.number("phase: largest share", lambda: float(self.share().max()))
+
+    def smallest_share(self) -> float:
+        """Return the smallest `share` of any region: 1 where all of the stack is transparent."""
+        return self._whole.number("phase: smallest share", lambda: float(self.share().min()))
+
+    def mean_share(self) -> float:
+        """Return the mean `share`."""
+        return self._whole.number("phase: mean share", lambda: float(self.share().mean()))
+
+    def _possible(self) -> float:
+        moving = _rise(self._drift.share(), _STEADY, _MOVING)
+        limits = (still + moving * (moved - still) for still, moved in zip(_WHEN_STEADY, _WHEN_MOVING, strict=True))
+        return float(_rise(self.correlation(), *limits) * _rise(self.brightness(), _DARK, _BRIGHT))
+
     def stain(self) -> float:
         """Return how much stain makes the contrast of a transparent specimen, rather than phase: 0 to 1."""
+        return self._whole.number("phase: stain", self._own_stain)
+
+    def _own_stain(self) -> float:
         if self._count < 3:
             return 0.0
         noise = 2 * self._variance
@@ -290,6 +324,9 @@ class PhaseTracker:
 
     def turned_over(self) -> float:
         """Return the share of contrast that is bright in some slice and dark in another."""
+        return self._whole.number("phase: turned over", self._own_turned_over)
+
+    def _own_turned_over(self) -> float:
         whole = float(self._contrast.sum(dtype=np.float64))
         return float(self._turned.sum(dtype=np.float64)) / max(whole, 1e-30)
 
@@ -310,42 +347,64 @@ class PhaseTracker:
 
     def maps(self, *, fill: bool, smoothing_px: float, halo_radius_px: float) -> HeightMaps:
         """Return the maps of a transparent specimen at full size; parameters as for `PeakTracker.maps`."""
-        half = self.half_maps(fill=fill, smoothing_px=smoothing_px, halo_radius_px=halo_radius_px)
-        half_height, half_index, half_confidence = half.height, half.index, half.confidence
-        # One after the other, as in `PeakTracker.maps`.
-        del half
-        shape = self._shapes[0]
-        height = doubled(half_height, shape)
-        del half_height
-        index = np.empty(shape, np.uint16)
-        columns = np.arange(shape[1]) // 2
-        for rows in strips(0, shape[0]):
-            best = half_index[np.ix_(np.arange(rows.start, rows.stop) // 2, columns)]
-            index[rows] = self._nearest(height[rows], best)
-        del half_index
-        return HeightMaps(index=index, height=height, confidence=doubled(half_confidence, shape))
+        return full_maps(
+            self.half_maps(fill=fill, smoothing_px=smoothing_px, halo_radius_px=halo_radius_px),
+            self._shapes[0],
+            self._count,
+        )
 
     def half_maps(self, *, fill: bool, smoothing_px: float, halo_radius_px: float) -> HeightMaps:
         """Return the same at half size."""
-        stained = self.stain() > 0.5
-        tracker, tells = (self._of_contrast, self._contrast_tells) if stained else (self._of_change, self._change_tells)
+        tracker, tells = self._told_by()
         found = tracker.maps(
             fill=fill,
             smoothing_px=smoothing_px / 2,
             halo_radius_px=halo_radius_px / 2,
             evidence=tells.evidence(),
         )
-        if stained:
-            return found
-        # Change lies half way between slices.
-        height = found.height + np.float32(0.5)
-        index = self._nearest(height, found.index + np.float32(0.5))
-        return HeightMaps(index=index, height=height, confidence=found.confidence)
+        return found if self._stained() else half_way(found, self._count)
 
-    def _nearest(self, height: FloatImage, otherwise: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
-        """Return the slice nearest to a height, or to what is taken where there is none."""
-        nearest = np.rint(np.where(np.isfinite(height), height, otherwise))
-        return np.clip(nearest, 0, self._count - 1).astype(np.uint16)
+    def unfilled(self, halo_radius_px: float) -> FloatImage:
+        """Return what `PeakTracker.unfilled` does, at a quarter of the size."""
+        tracker, tells = self._told_by()
+        return tracker.unfilled(halo_radius_px / 2, tells.evidence())
+
+    def _stained(self) -> bool:
+        return self.stain() > 0.5
+
+    def _told_by(self) -> tuple[PeakTracker, Prominence]:
+        if self._stained():
+            return self._of_contrast, self._contrast_tells
+        return self._of_change, self._change_tells
+
+
+def half_way(maps: HeightMaps, slices: int) -> HeightMaps:
+    """Return the maps of a peak of change, which lies half way between slices."""
+    height = maps.height + np.float32(0.5)
+    index = _nearest(height, maps.index + np.float32(0.5), slices)
+    return HeightMaps(index=index, height=height, confidence=maps.confidence)
+
+
+def full_maps(half: HeightMaps, shape: tuple[int, int], slices: int) -> HeightMaps:
+    """Return maps at full size from those at half."""
+    half_height, half_index, half_confidence = half.height, half.index, half.confidence
+    # One after the other, as in `PeakTracker.maps`.
+    del half
+    height = doubled(half_height, shape)
+    del half_height
+    index = np.empty(shape, np.uint16)
+    columns = np.arange(shape[1]) // 2
+    for rows in strips(0, shape[0]):
+        best = half_index[np.ix_(np.arange(rows.start, rows.stop) // 2, columns)]
+        index[rows] = _nearest(height[rows], best, slices)
+    del half_index
+    return HeightMaps(index=index, height=height, confidence=doubled(half_confidence, shape))
+
+
+def _nearest(height: FloatImage, otherwise: npt.NDArray[Any], slices: int) -> npt.NDArray[np.uint16]:
+    """Return the slice nearest to a height, or to what is taken where there is none."""
+    nearest = np.rint(np.where(np.isfinite(height), height, otherwise))
+    return np.clip(nearest, 0, slices - 1).astype(np.uint16)
 
 
 def _in_noise(energy: FloatImage, variance: float) -> FloatImage:

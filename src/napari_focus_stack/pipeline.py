@@ -194,14 +194,14 @@ def focus_stack_steps(
         for k in range(len(slices)):
             stacker.look(slices[k])
             yield Progress(done, total)
-    for k, image in _read_ahead(slices):
+    for k, image in read_ahead(slices):
         stacker.add(image)
         # Not to be held while the next one is read, nor while the result is made.
         del image
         yield Progress(done + k + 1, total)
     if stacker.visits == 2:
         done += len(slices)
-        for k, image in _read_ahead(slices):
+        for k, image in read_ahead(slices):
             stacker.revisit(k, image)
             del image
             yield Progress(done + k + 1, total)
@@ -210,11 +210,17 @@ def focus_stack_steps(
 
 def _estimated(slices: Slices, options: FocusStackOptions, total: int) -> Generator[Progress, None, Alignment]:
     estimator = AlignmentEstimator(slices.kind, options.align, options.match_brightness)
-    for k, image in _read_ahead(slices):
+    for k, image in read_ahead(slices):
         estimator.add(image)
         del image
         yield Progress(k + 1, total)
     return estimator.result()
+
+
+def slices_for_noise(slices: Slices) -> list[int]:
+    """Return which slices the noise is taken from."""
+    pixels = slices.kind.shape[0] * slices.kind.shape[1]
+    return slices.evenly(_FROM_LARGE_SLICES if pixels > _LARGE_PX else _SLICES_FOR_NOISE)
 
 
 def stack_noise(slices: Slices) -> NoiseModel:
@@ -229,9 +235,8 @@ def stack_noise(slices: Slices) -> NoiseModel:
     def colour(images: Iterator[npt.NDArray[Any]] | list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         return [slices.kind.checked(image)[..., : slices.kind.channels] for image in images]
 
-    pixels = slices.kind.shape[0] * slices.kind.shape[1]
     try:
-        return estimate_noise(colour(slices.some(_FROM_LARGE_SLICES if pixels > _LARGE_PX else _SLICES_FOR_NOISE)))
+        return estimate_noise(colour([slices[k] for k in slices_for_noise(slices)]))
     except InputError:
         for k in range(len(slices)):
             image = colour([slices[k]])
@@ -279,7 +284,7 @@ def warm_up() -> None:
     focus_stack(rng.integers(0, 255, (3, 32, 32), np.uint16))
 
 
-def _read_ahead(slices: Slices) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+def read_ahead(slices: Slices) -> Iterator[tuple[int, npt.NDArray[Any]]]:
     """Yield the slices in order, the next being read while one is fused."""
     with ThreadPoolExecutor(1, thread_name_prefix="focus-stack-reader") as reader:
         ahead = deque([reader.submit(slices.__getitem__, 0)])

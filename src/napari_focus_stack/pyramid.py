@@ -335,16 +335,39 @@ def push_pull(image: FloatImage, weight: FloatImage) -> FloatImage:
     """
     if not np.any(weight > 0):
         return image.copy()
+    values, trusts = pulled(image, weight)
+    return pushed(values.pop(), values, trusts)
+
+
+def pulled(
+    image: FloatImage, weight: FloatImage, levels: int | None = None
+) -> tuple[list[FloatImage], list[FloatImage]]:
+    """Return the means of trusted pixels, ever coarser, and how far each is known: the first half of `push_pull`.
+
+    Parameters
+    ----------
+    image, weight : float32 array, shape (y, x)
+        As of `push_pull`.
+    levels : int or None
+        How many reductions; None goes on to a single pixel.
+    """
     values, trusts = [image], [weight]
-    while values[-1].shape != (1, 1):
+    while values[-1].shape != (1, 1) if levels is None else len(values) <= levels:
         mass = reduce(trusts[-1])
         mean = reduce(values[-1] * trusts[-1])
         np.divide(mean, mass, out=mean, where=mass > 1e-12)
         values.append(mean)
         # A coarse pixel a quarter of which is known is as good as known.
         trusts.append(np.minimum(4 * mass, 1))
-    filled = values[-1]
-    for value, trust in zip(reversed(values[:-1]), reversed(trusts[:-1]), strict=True):
+    return values, trusts
+
+
+def pushed(filled: FloatImage, values: list[FloatImage], trusts: list[FloatImage]) -> FloatImage:
+    """Return the finest of `values`, what is not known filled from coarser ones: the second half of `push_pull`.
+
+    `filled` is what the coarsest was filled to that is not among `values`; of the trusts as many are used.
+    """
+    for value, trust in zip(reversed(values), reversed(trusts[: len(values)]), strict=True):
         around = expand(filled, size_of(value))
         filled = around + trust * (value - around)
     return filled

@@ -34,7 +34,7 @@ _NOISY, _PRECISE = 2.0, 8.0
 _BROAD_LEVELS = 3
 # Of a smooth measure: a standard deviation of 3 px.
 _CALM_LEVELS = 2
-_SLOPE_PASSES = 2
+SLOPE_PASSES = 2
 # Three 5-tap means: a standard deviation of 3.5 px of the slice.
 _SCATTER_PASSES = 3
 
@@ -83,6 +83,21 @@ def settled(
     doubtful : bool array, shape (y, x), or None
         Peaks that are not believed although those around agree.
     """
+    height, scatter, known = believed(peaks, weight, depth_of_focus, slices, doubtful)
+    return Relief(calmed(_filled_along_slopes(height, known), weight, depth_of_focus), scatter, known)
+
+
+def believed(
+    peaks: FloatImage,
+    weight: FloatImage,
+    depth_of_focus: float,
+    slices: int,
+    doubtful: npt.NDArray[np.bool_] | None = None,
+) -> tuple[FloatImage, FloatImage, FloatImage]:
+    """Return each pixel's own height, the scatter around it, and how far it is believed: the first step of `settled`.
+
+    Parameters are those of `settled`.
+    """
     height = median5(peaks)
     run_bands(_own_band, *peaks.shape, peaks, median3(peaks), weight, np.float32(_OUTLIER * depth_of_focus), height)
     scatter = _scatter(peaks, height, _ELSEWHERE * depth_of_focus)
@@ -92,12 +107,16 @@ def settled(
     np.clip(known, 0, 1, out=known)
     if doubtful is not None:
         known[doubtful] = 0
-    height = _filled_along_slopes(height, known)
+    return height, scatter, known
+
+
+def calmed(height: FloatImage, weight: FloatImage, depth_of_focus: float) -> FloatImage:
+    """Return filled heights without their noise: the last step of `settled`."""
     height = fitted(height, weight, _TOLERANCE * depth_of_focus)
     # Where peaks are noisy, once more and wider: as much as four more such fits.
     calm = fitted(height, weight, _WIDE_TOLERANCE * depth_of_focus, step=2)
-    run_bands(_blend_band, *peaks.shape, calm, weight, height)
-    return Relief(height, scatter, known)
+    run_bands(_blend_band, *height.shape, calm, weight, height)
+    return height
 
 
 def _filled_along_slopes(height: FloatImage, known: FloatImage) -> FloatImage:
@@ -106,15 +125,16 @@ def _filled_along_slopes(height: FloatImage, known: FloatImage) -> FloatImage:
     Push-pull goes on level where the surface slopes; what a broad view of the result leaves over does not.
     """
     everywhere = push_pull(height, known)
-    for _ in range(_SLOPE_PASSES):
-        broad = _broad(everywhere)
+    for _ in range(SLOPE_PASSES):
+        broad = broadly(everywhere)
         del everywhere
         everywhere = push_pull(height - broad, known)
         everywhere += broad
     return everywhere
 
 
-def _broad(height: FloatImage, levels: int = _BROAD_LEVELS) -> FloatImage:
+def broadly(height: FloatImage, levels: int = _BROAD_LEVELS) -> FloatImage:
+    """Return a broad view of a (y, x) map: so often reduced, and brought back to its size."""
     shapes = []
     for _ in range(levels):
         shapes.append(size_of(height))
@@ -129,13 +149,18 @@ def filled(peaks: FloatImage, evidence: FloatImage, depth_of_focus: float) -> Fl
 
     Parameters are those of `settled`; noise is no longer the point here, where the measure was smoothed.
     """
-    height = median5(push_pull(median5(peaks), evidence))
+    return calmed_smooth(push_pull(median5(peaks), evidence), evidence, depth_of_focus)
+
+
+def calmed_smooth(height: FloatImage, evidence: FloatImage, depth_of_focus: float) -> FloatImage:
+    """Return filled heights of a smooth measure without their noise: the last step of `filled`."""
+    height = median5(height)
     height = fitted(height, np.ones_like(height), _TOLERANCE * depth_of_focus)
     # Doubtful heights, which noise scatters by slices, become the mean of the surer ones around.
     weight = evidence**2
     weight += np.float32(1e-3)
-    calm = _broad(height * weight, _CALM_LEVELS)
-    calm /= _broad(weight, _CALM_LEVELS)
+    calm = broadly(height * weight, _CALM_LEVELS)
+    calm /= broadly(weight, _CALM_LEVELS)
     calm -= height
     calm *= 1 - evidence
     height += calm
@@ -166,7 +191,7 @@ def confidence_from_around(known: FloatImage, depth_of_focus: float) -> FloatIma
     within a slice, on a step at high noise; where next to nothing was, .6. In dense stacks a
     slice is less.
     """
-    around = _broad(known)
+    around = broadly(known)
     np.minimum(around / np.float32(_ENOUGH_AROUND), 1, out=around)
     around *= np.float32(_MOST_FILLED / max(depth_of_focus, 1))
     return around

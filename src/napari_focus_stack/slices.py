@@ -140,10 +140,9 @@ class Slices:
             base = base.base
         return True
 
-    def some(self, count: int) -> list[npt.NDArray[Any]]:
-        """Return up to `count` slices, evenly spaced from the first to the last."""
-        picked = np.unique(np.linspace(0, self._count - 1, min(count, self._count)).round().astype(int))
-        return [self[int(k)] for k in picked]
+    def evenly(self, count: int) -> list[int]:
+        """Return up to `count` numbers of slices, evenly spaced from the first to the last."""
+        return [int(k) for k in np.unique(np.linspace(0, self._count - 1, min(count, self._count)).round())]
 
 
 class _ListedSlices:

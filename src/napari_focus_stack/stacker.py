@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -25,10 +25,11 @@ from .noise import NoiseModel, estimate_noise
 from .occlusion import Occlusion
 from .options import AUTO, OPTION_SPECS, FocusStackOptions
 from .phase import LEAST_LEVELS, PhaseTracker, at_half_size
-from .pyramid import level_count
+from .pyramid import FloatImage, level_count, noise_gains
 from .scaling import Scaling
-from .sharpness import SharpnessReport, focus_from_energies, sharpness
+from .sharpness import FOCUS_LEVEL, SharpnessReport, focus_from_energies, sharpness
 from .slices import SliceKind
+from .whole import Whole
 from .whole_pixels import MOST_SLICES
 
 # The noise model of a stream comes from this many first slices.
@@ -90,6 +91,30 @@ class FocusStackResult:
     origin: tuple[int, int] = (0, 0)
 
 
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What the run of a part of an image gives, of the pixels it answers for.
+
+    Attributes
+    ----------
+    image : array, shape (y, x) or (y, x, c), dtype of the stack
+    index : uint16 array, shape (y, x)
+        Of an opaque specimen.
+    unfilled : float32 array, shape (planes, y, x), at half or a quarter of the size
+        Of the height, for `filling`.
+    per_slice, fused : tuples of float
+        What the sharpness of every slice and of the fused image is made of: `whole_sharpness`.
+    warnings : tuple of str
+    """
+
+    image: npt.NDArray[Any]
+    index: npt.NDArray[np.uint16]
+    unfilled: npt.NDArray[np.float32]
+    per_slice: tuple[tuple[float, ...], ...]
+    fused: tuple[float, ...]
+    warnings: tuple[str, ...]
+
+
 class FocusStacker:
     """Fuse slices as they come: from files, or from a live camera.
 
@@ -107,6 +132,8 @@ class FocusStacker:
     alignment : Alignment or None
         Applied to the slices as they come. None leaves them as they are, whatever the options say:
         a stream cannot be looked at twice.
+    whole : Whole or None
+        The image that the slices are a part of; None where they are all of it.
 
     Raises
     ------
@@ -139,6 +166,7 @@ class FocusStacker:
         *,
         rgb: bool | None = None,
         alignment: Alignment | None = None,
+        whole: Whole | None = None,
     ) -> None:
         if len(shape) not in (2, 3, 4):
             raise InputError(f"expected the shape of a stack, (z, y, x) or (z, y, x, c), got {tuple(shape)}.")
@@ -146,6 +174,7 @@ class FocusStacker:
         self.visits = FUSION_METHODS[self.options.method].visits
         self._shape = tuple(int(n) for n in shape)
         self._rgb = rgb
+        self.whole = whole or Whole()
         self._noise = noise
         self._alignment = alignment
         self._pending: list[npt.NDArray[Any]] = []
@@ -176,7 +205,7 @@ class FocusStacker:
             return
         kind, slices = self._kind(array)
         if self._noise is not None:
-            self._run = _Run(kind, slices, self.options, self._noise, self._alignment)
+            self._run = _Run(kind, slices, self.options, self._noise, self._alignment, self.whole)
             self._run.add(array)
             return
         if self._pending:
@@ -203,7 +232,7 @@ class FocusStacker:
         """
         array = np.asarray(image)
         if self._run is None and self._noise is not None:
-            self._run = _Run(*self._kind(array), self.options, self._noise, self._alignment)
+            self._run = _Run(*self._kind(array), self.options, self._noise, self._alignment, self.whole)
         if self._run is not None:
             self._run.look(array)
 
@@ -221,6 +250,10 @@ class FocusStacker:
         """
         return self._begun().result()
 
+    def part(self) -> Part:
+        """Return what a part of a larger image gives, for the core of its `whole`; methods of one visit only."""
+        return self._begun().part()
+
     def _begun(self) -> _Run:
         if self.count == 0:
             raise InputError("no slice was added yet; add at least 2.")
@@ -230,7 +263,7 @@ class FocusStacker:
     def _started(self) -> _Run:
         kind, slices = self._kind(self._pending[0])
         noise = estimate_noise([kind.checked(p)[..., : kind.channels] for p in self._pending])
-        run = _Run(kind, slices, self.options, noise, self._alignment)
+        run = _Run(kind, slices, self.options, noise, self._alignment, self.whole)
         for image in self._pending:
             run.add(image)
         return run
@@ -256,7 +289,9 @@ class _Run:
         options: FocusStackOptions,
         noise: NoiseModel,
         alignment: Alignment | None,
+        whole: Whole,
     ) -> None:
+        self.whole = whole
         self.aligner: Aligner | None = None
         if alignment is not None:
             alignment.for_stack(slices, kind.shape, kind.channels)
@@ -275,8 +310,9 @@ class _Run:
             deciding_channels(options, kind.channels),
             magnitude=slices <= MOST_SLICES,
         )
-        self.tracker = PeakTracker((height, width), self.analysis.shapes[1])
+        self.tracker = PeakTracker((height, width), self.analysis.shapes[1], whole=whole)
         self.per_slice: list[float] = []
+        self.per_slice_of_core: list[tuple[float, ...]] = []
         self.with_holes = 0
         self._slices = slices
         self._maps: HeightMaps | None = None
@@ -290,7 +326,13 @@ class _Run:
         self._open = light == AUTO
         self._first_look: PhaseTracker | None = None
         self._looked = 0
-        self._begin(light)
+        # Of a part it is known what all of the stack is.
+        if light == AUTO and whole.given.get("phase: largest share") == 0:
+            self._begin("opaque", sure=True)
+        elif light == AUTO and whole.given.get("phase: smallest share") == 1:
+            self._begin("transparent", sure=True)
+        else:
+            self._begin(light)
 
     def _begin(self, light: str, *, sure: bool = False) -> None:
         """Make ready for the first slice; `sure` where the light is known to be right for all of the stack."""
@@ -310,6 +352,7 @@ class _Run:
                 surely_transparent=self.surely_transparent,
                 z_preference=options.z_preference,
                 denoise=options.denoise,
+                whole=self.whole,
             )
         )
         # Rims need a jump of several slices; an unknown number may turn out to be many.
@@ -323,7 +366,7 @@ class _Run:
 
     def _phase(self, light: str, *, only_share: bool = False) -> PhaseTracker:
         gray_range = self.analysis.scaling.gray_range(self.noise)
-        return PhaseTracker(self.analysis, light, gray_range, only_share=only_share)
+        return PhaseTracker(self.analysis, light, gray_range, only_share=only_share, whole=self.whole)
 
     def look(self, image: npt.NDArray[Any]) -> None:
         if not self._open or self.count:
@@ -371,7 +414,10 @@ class _Run:
         if self.phase is not None:
             self.phase.interrupted |= self._blank()
         run_together(*self._jobs(colour))
-        self.per_slice.append(self._measured(colour))
+        core = self.whole.core
+        self.per_slice.append(self._measured(colour) if core is None else 0.0)
+        if core is not None:
+            self.per_slice_of_core.append(self._measured_core(colour, core))
 
     def _analyse(
         self, colour: npt.NDArray[Any], covered: npt.NDArray[np.bool_] | None = None, *, briefly: bool
@@ -446,6 +492,41 @@ class _Run:
             origin=self.aligner.origin if self.aligner else (0, 0),
         )
 
+    def part(self) -> Part:
+        h, w = self.kind.shape[:2]
+        core = self.whole.core or (slice(0, h), slice(0, w))
+        fused = self.method.image()
+        self._analyse(fused, briefly=True)
+        measured = self._measured_core(fused, core)
+        self.analysis.release()
+        unfilled, scale = self._unfilled()
+        rows, columns = (slice(c.start // scale, -(-c.stop // scale)) for c in core)
+        y, x = (np.arange(c.start, c.stop) // 2 for c in core)
+        return Part(
+            image=self._shaped(fused[core]),
+            index=self.tracker.index[np.ix_(y, x)],
+            unfilled=np.ascontiguousarray(unfilled[:, rows, columns]),
+            per_slice=tuple(self.per_slice_of_core),
+            fused=measured,
+            warnings=self._warnings(self._transparent()),
+        )
+
+    def _unfilled(self) -> tuple[FloatImage, int]:
+        """Return what is known before heights are filled, and how many px of a slice one of its pixels is wide.
+
+        Where only some regions are transparent, their maps are added, filled from within the part.
+        """
+        radius_px, phase = self.options.halo_radius_px, self.phase
+        if phase is None or phase.largest_share() <= 0.5:
+            return self.tracker.unfilled(radius_px), 2
+        if phase.smallest_share() > 0.5:
+            return phase.unfilled(radius_px), 4
+        smoothing_px, fill = self.options.height_smoothing_px, self.options.fill_height
+        maps = phase.half_maps(fill=fill, smoothing_px=smoothing_px, halo_radius_px=radius_px)
+        where = at_half_size(phase.share(), self.analysis.shapes) > 0.5
+        other = np.stack([where, maps.height, maps.confidence, maps.index], dtype=np.float32)
+        return np.concatenate([self.tracker.unfilled(radius_px), other]), 2
+
     def _second_visit(self) -> SecondVisit:
         if FUSION_METHODS[self.options.method].visits != 2:
             raise InputError(f"method {self.options.method!r} needs every slice only once.")
@@ -460,7 +541,7 @@ class _Run:
         return replace(facts, align=alignment.model, align_reason=alignment.reason)
 
     def _transparent(self) -> float:
-        return float(self.phase.share().mean()) if self.phase is not None else 0.0
+        return self.phase.mean_share() if self.phase is not None else 0.0
 
     def _mend_rims(self, fused: npt.NDArray[Any]) -> None:
         self._told = self._mended = None
@@ -477,14 +558,13 @@ class _Run:
         fill, smoothing_px = self.options.fill_height, self.options.height_smoothing_px
         halo_radius_px = self.options.halo_radius_px
         phase, replaced = self.phase, None
-        share = phase.share() if phase is not None else None
-        if phase is not None and share is not None and share.max() > 0.5:
-            if share.min() > 0.5:
+        if phase is not None and phase.largest_share() > 0.5:
+            if phase.smallest_share() > 0.5:
                 return phase.maps(fill=fill, smoothing_px=smoothing_px, halo_radius_px=halo_radius_px)
 
             def replaced() -> Replacement:
                 maps = phase.half_maps(fill=fill, smoothing_px=smoothing_px, halo_radius_px=halo_radius_px)
-                return maps, at_half_size(share, self.analysis.shapes) > 0.5
+                return maps, at_half_size(phase.share(), self.analysis.shapes) > 0.5
 
         return self.tracker.maps(
             fill=fill,
@@ -516,12 +596,25 @@ class _Run:
             analysis.noise_gains,
         )
 
+    def _measured_core(self, colour: npt.NDArray[Any], core: tuple[slice, slice]) -> tuple[float, ...]:
+        """Return what the measure of the image that was loaded last is made of, in a core."""
+        analysis = self.analysis
+        if self.options.sharpness_measure != "focus":
+            known = analysis.valid is None or analysis.valid[0][core].any()
+            own = np.ascontiguousarray(colour[core])
+            return (sharpness(own, self.options.sharpness_measure, rgb=False, noise=self.noise) if known else 0.0,)
+        level = min(FOCUS_LEVEL, analysis.levels - 1)
+        place = tuple(slice(c.start >> level, -(-c.stop >> level)) for c in core)
+        detail = analysis.detail(level)[analysis.deciding][:, place[0], place[1]]
+        planes = analysis.planes[analysis.deciding][:, core[0], core[1]]
+        return float(np.mean(detail * detail, dtype=np.float64)), float(np.mean(planes, dtype=np.float64))
+
     def _shaped(self, colour: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if self.kind.alpha:
             opaque = 1 if self.kind.dtype.kind == "f" else np.iinfo(self.kind.dtype).max
             alpha = np.full((*colour.shape[:2], 1), opaque, self.kind.dtype)
             colour = np.concatenate([colour, alpha], axis=2)
-        return colour.reshape(self.kind.shape)
+        return colour.reshape(*colour.shape[:2], *self.kind.shape[2:])
 
     def _warnings(self, transparent: float) -> tuple[str, ...]:
         told = list(self.aligner.alignment.warnings) if self.aligner else []
@@ -553,6 +646,31 @@ class _Run:
         elif transparent > 0.5 and self.options.denoise > 0:
             told.append("denoise does not reach transparent specimens, whose neighbouring slices are averaged anyway.")
         return tuple(told)
+
+
+def whole_sharpness(
+    options: FocusStackOptions, noise: NoiseModel, kind: SliceKind, parts: Sequence[Part], areas: Sequence[int]
+) -> SharpnessReport:
+    """Return the report of an image from those of its parts, whose areas are what they count.
+
+    "focus" and "gradient" are those of the whole image; measures with a variance are the mean of those of the parts.
+    """
+    weights = np.array(areas, np.float64) / sum(areas)
+    per_slice = np.tensordot(weights, np.array([part.per_slice for part in parts]), 1)
+    fused = weights @ np.array([part.fused for part in parts])
+    if options.sharpness_measure != "focus":
+        return SharpnessReport.of(options.sharpness_measure, per_slice[:, 0].tolist(), float(fused[0]))
+    scaling = Scaling.of(kind.dtype, noise)
+    gain, offset = (line[deciding_channels(options, kind.channels)] for line in scaling.noise_line(noise))
+    levels = FOCUS_LEVEL + 1 if options.levels != 1 else 1
+
+    def focus(energy: float, intensity: float) -> float:
+        variance = float(np.mean(np.maximum(gain * intensity + offset, 0)))
+        return focus_from_energies(
+            [energy] * levels, intensity + scaling.shift * scaling.scale, variance, noise_gains(levels)
+        )
+
+    return SharpnessReport.of("focus", [focus(*pair) for pair in per_slice], focus(*fused))
 
 
 def chosen_levels(options: FocusStackOptions, height: int, width: int) -> int:

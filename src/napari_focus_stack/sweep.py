@@ -15,7 +15,10 @@ ECCV 60-73 (2008).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,6 +28,7 @@ from .analysis import SliceAnalysis
 from .kernels import thread_count
 from .pyramid import FloatImage, expand, reduce, size_of
 from .sampling import sample
+from .whole import Whole
 
 # Rim of the blurred image of a point, in its radii: between a sharp disc and a Gaussian.
 _SOFT_RIM = 0.3
@@ -36,8 +40,12 @@ _TABLE_COARSE, _TABLE_FINE = 256, 4096
 _MOST_FREQUENCY = 0.7072  # cycles a pixel, along the diagonal
 _STEPS_A_SLICE = 16
 
-# Mirrored around the image, in px: light that comes from outside.
+# Looked at around the image, mirrored, in px: light that comes from outside. And around every block of it.
 _MARGIN_PX = 48
+
+# Larger images are filtered in blocks of this side, in px, on one grid: their last bits do not depend on the size
+# of the image then. Where blur is wider than so many px, block and margin are doubled until it is not.
+_BLOCK_PX, _WIDEST_BLUR_PX = 512, 24
 
 # Where the filter passes less than the root of this, what is divided by it is mostly noise and error of the filter.
 _LEAST_POWER = 6e-3
@@ -118,17 +126,17 @@ class FocalSweep:
     ----------
     shape : tuple of int
         (y, x) in px.
+    origin : tuple of int
+        Of the image in a larger one, in px: the grid of the blocks begins there.
+    blur_px : float
+        How wide blur gets.
     """
 
-    def __init__(self, shape: tuple[int, int]) -> None:
-        from scipy.fft import next_fast_len
-
+    def __init__(self, shape: tuple[int, int], origin: tuple[int, int] = (0, 0), blur_px: float = 0.0) -> None:
         self._shape = shape
-        self._margin = tuple(min(_MARGIN_PX, n) for n in shape)
-        self._padded = tuple(next_fast_len(n + 2 * m, real=True) for n, m in zip(shape, self._margin, strict=True))
-        fy, fx = np.fft.fftfreq(self._padded[0]), np.fft.rfftfreq(self._padded[1])
-        step = (_TABLE_FINE - 1) / _MOST_FREQUENCY
-        self._place = np.rint(step * np.hypot(fy[:, None], fx)).astype(np.int16)
+        doublings = int(np.ceil(np.log2(max(blur_px / _WIDEST_BLUR_PX, 1))))
+        self._margin = _MARGIN_PX << doublings
+        self._edges = [_block_edges(n, start, _BLOCK_PX << doublings) for n, start in zip(shape, origin, strict=True)]
 
     def seen(self, sharp: FloatImage, height: FloatImage | None, through: SweepFilter) -> FloatImage:
         """Return the mean of the slices of a sharp image on a ground of 0.
@@ -140,29 +148,93 @@ class FocalSweep:
             Where it is in focus, in slices; None for a filter at any height.
         through : SweepFilter
         """
-        place = 0 if height is None else np.rint(height * _STEPS_A_SLICE).astype(np.int32)
-        total = np.zeros((self._padded[0], self._padded[1] // 2 + 1), np.complex64)
-        for of_height, of_frequency in zip(through.of_height, through.of_frequency, strict=True):
-            total += self._forward(sharp * of_height[place]) * of_frequency[self._place]
-        return self._back(total)
+        out = np.empty(self._shape, np.float32)
+        for block in self._blocks():
+            part = sharp[block.window]
+            place = 0 if height is None else np.rint(height[block.window] * _STEPS_A_SLICE).astype(np.int32)
+            spectra = (
+                block.forward(part * of_height[place]) * of_frequency[block.place]
+                for of_height, of_frequency in zip(through.of_height, through.of_frequency, strict=True)
+            )
+            out[block.core] = block.back(np.sum(list(spectra), axis=0))
+        return out
 
     def undone(self, mean: FloatImage, through: SweepFilter) -> FloatImage:
         """Return the sharp image of a mean of slices, as far as the filter can be undone."""
-        return self._back(self._forward(mean) * through.inverse[self._place])
+        out = np.empty(self._shape, np.float32)
+        for block in self._blocks():
+            out[block.core] = block.back(block.forward(mean[block.window]) * through.inverse[block.place])
+        return out
 
-    def _forward(self, image: FloatImage) -> npt.NDArray[np.complex64]:
+    def _blocks(self) -> Iterator[_Block]:
+        rows, columns = self._edges
+        for y in pairwise(rows):
+            for x in pairwise(columns):
+                yield _Block(self._shape, (slice(*y), slice(*x)), self._margin)
+
+
+def _block_edges(size: int, origin: int, block: int) -> list[int]:
+    """Return where blocks begin and end; a rest of less than half a block belongs to its neighbour.
+
+    Examples
+    --------
+    >>> _block_edges(1200, 0, 512), _block_edges(1400, 256, 512)
+    ([0, 512, 1200], [0, 256, 768, 1400])
+    """
+    edges = list(range(-origin % block, size, block))
+    if not edges or edges[0] > 0:
+        edges.insert(0, 0)
+    if len(edges) > 1 and size - edges[-1] < block // 2:
+        edges.pop()
+    return [*edges, size]
+
+
+class _Block:
+    """A part of an image, and the part with what lies around it, brought to a size that transforms fast."""
+
+    def __init__(self, shape: tuple[int, int], core: tuple[slice, slice], margin: int) -> None:
+        self.core = core
+        bounds = [(max(c.start - margin, 0), min(c.stop + margin, n)) for c, n in zip(core, shape, strict=True)]
+        self.window = slice(*bounds[0]), slice(*bounds[1])
+        around, self._own, padded = [], [], []
+        for (start, stop), c in zip(bounds, core, strict=True):
+            # What the image does not have is mirrored.
+            margins = min(margin, stop - start)
+            before, after = margins - (c.start - start), margins - (stop - c.stop)
+            before, after = max(before, 0), max(after, 0)
+            size = _fast_length(stop - start + before + after)
+            around.append((before, size - (stop - start) - before))
+            self._own.append(slice(before + c.start - start, before + c.stop - start))
+            padded.append(size)
+        self._around = around
+        self._padded = padded
+        self.place = _places(*padded)
+
+    def forward(self, image: FloatImage) -> npt.NDArray[np.complex64]:
         from scipy.fft import rfft2
 
-        around = [(m, padded - n - m) for n, m, padded in zip(self._shape, self._margin, self._padded, strict=True)]
-        spectrum: npt.NDArray[np.complex64] = rfft2(np.pad(image, around, "symmetric"), workers=thread_count())
+        spectrum: npt.NDArray[np.complex64] = rfft2(np.pad(image, self._around, "symmetric"), workers=thread_count())
         return spectrum
 
-    def _back(self, spectrum: npt.NDArray[np.complex64]) -> FloatImage:
+    def back(self, spectrum: npt.NDArray[np.complex64]) -> FloatImage:
         from scipy.fft import irfft2
 
         image: FloatImage = irfft2(spectrum, self._padded, workers=thread_count())
-        (top, left), (h, w) = self._margin, self._shape
-        return np.ascontiguousarray(image[top : top + h, left : left + w])
+        return image[self._own[0], self._own[1]]
+
+
+def _fast_length(size: int) -> int:
+    from scipy.fft import next_fast_len
+
+    return int(next_fast_len(size, real=True))
+
+
+@lru_cache(maxsize=8)
+def _places(height: int, width: int) -> npt.NDArray[np.int16]:
+    """Return the place in a filter's table of every frequency of a real transform."""
+    fy, fx = np.fft.fftfreq(height), np.fft.rfftfreq(width)
+    step = (_TABLE_FINE - 1) / _MOST_FREQUENCY
+    return np.rint(step * np.hypot(fy[:, None], fx)).astype(np.int16)
 
 
 class SliceMean:
@@ -172,13 +244,16 @@ class SliceMean:
     ----------
     analysis : SliceAnalysis
         Whose `load` is called before every `add`.
+    whole : Whole or None
+        The image that the slices may be a part of.
     """
 
-    def __init__(self, analysis: SliceAnalysis) -> None:
+    def __init__(self, analysis: SliceAnalysis, whole: Whole | None = None) -> None:
         self.count = 0
+        self.whole = whole or Whole()
         self._analysis = analysis
         self._sum = np.zeros_like(analysis.gaussians[0])
-        self._whole = True
+        self._no_holes = True
 
     @property
     def levels(self) -> int:
@@ -190,11 +265,21 @@ class SliceMean:
         self._sum += analysis.gaussians[0]
         self.count += 1
         # What lies in a hole was guessed, and is no light.
-        self._whole &= not analysis.holes
+        self._no_holes &= not analysis.holes
 
     def usable(self) -> bool:
         """Return whether there are slices enough, and all whole."""
-        return self._whole and self.count >= LEAST_SLICES
+        whole = self.whole.number("sweep: no holes", lambda: float(self._no_holes))
+        return bool(whole) and self.count >= LEAST_SLICES
+
+    def ratio(self, name: str, seen: FloatImage, expected: FloatImage) -> Ratio:
+        """Return the ratio of two images of a level, where it was given that of the whole image."""
+        return Ratio(*self.whole.number(name, lambda: Ratio.of(seen, expected).as_tuple()))
+
+    def sweep(self, growth_px: float) -> FocalSweep:
+        """Return the filters of an image of this size, where the radius of blur grows by so many px a slice."""
+        y, x = self.whole.origin
+        return FocalSweep(size_of(self._sum[0]), (y // 2, x // 2), growth_px * self.count)
 
     def of(self, channel: int) -> FloatImage:
         """Return the mean of one channel, shape (y / 2, x / 2), scaled."""
@@ -237,6 +322,10 @@ class Ratio:
         summed = np.cumsum(strength[order], dtype=np.float64)
         low, middle, high = ratio[order][np.searchsorted(summed, summed[-1] * np.array([0.25, 0.5, 0.75]))]
         return cls(float(middle), float(high - low), float(np.median(strength)))
+
+    def as_tuple(self) -> tuple[float, float, float]:
+        """Return its numbers, in the order of the attributes."""
+        return self.median, self.spread, self.strength
 
 
 def measured_growth(mean: FloatImage, sharp: FloatImage, height: FloatImage | None, slices: int) -> float:

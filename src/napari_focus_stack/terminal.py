@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .stacker import FocusStackResult
+    from .chosen import Chosen
+    from .io import BatchOutcome
+    from .sharpness import SharpnessReport
+    from .tiles import TilePlan
 
 
 def say(sentence: str) -> None:
@@ -43,12 +46,18 @@ def progress_bar(title: str, quiet: bool) -> Iterator[Callable[[int, int], None]
 
 
 def print_summary(
-    names: tuple[str, ...], result: FocusStackResult, outputs: Mapping[str, Path], seconds: float
+    names: tuple[str, ...],
+    sharpness: SharpnessReport,
+    chosen: Mapping[str, Chosen],
+    outputs: Mapping[str, Path],
+    seconds: float,
+    plan: TilePlan | None = None,
+    resumed: int = 0,
+    motion: str | None = None,
 ) -> None:
     """Print what a run gave and wrote."""
     from .chosen import in_words
 
-    sharpness = result.sharpness
     best = sharpness.best_source
     rows = {
         f"sharpness ({sharpness.measure}), mean of the slices": f"{sharpness.mean_of_sources:.4g}",
@@ -58,12 +67,26 @@ def print_summary(
         if isfinite(sharpness.gain)
         else "not defined: no sharpness in the slices",
     }
-    if result.alignment is not None and "align" not in result.chosen:
-        rows["motion"] = result.alignment.reason
-    if result.chosen:
-        rows["chosen by the stack"] = in_words(result.chosen)
+    if motion is not None and "align" not in chosen:
+        rows["motion"] = motion
+    if chosen:
+        rows["chosen by the stack"] = in_words(chosen)
+    if plan is not None:
+        known = f", {resumed} of them known from before" if resumed else ""
+        rows["tiles"] = f"{len(plan)} of up to {plan.side[0]} x {plan.side[1]} px{known}"
     rows["time"] = f"{seconds:.1f} s for {len(names)} slices"
     rows |= {name.replace("image", "fused image"): str(path) for name, path in outputs.items()}
+    _print_table([], [list(row) for row in rows.items()])
+
+
+def print_batch(outcome: BatchOutcome) -> None:
+    """Print how many stacks were fused, and what was written."""
+    done = [row for row in outcome.rows if not row["error"]]
+    seconds = sum(row["seconds"] for row in outcome.rows)
+    rows = {"stacks": f"{len(done)} fused, {len(outcome.failures)} failed", "time": f"{seconds:.1f} s"}
+    rows |= {
+        name.replace("image", "fused image").replace("report", "table"): str(p) for name, p in outcome.written.items()
+    }
     _print_table([], [list(row) for row in rows.items()])
 
 

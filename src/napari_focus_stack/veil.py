@@ -11,12 +11,13 @@ and the order of the slices does not matter.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from .pyramid import FloatImage, blur5, expand, laplacian_pyramid, reconstruct, reduce, size_of
 from .sampling import sample
-from .sweep import FocalSweep, Ratio, SliceMean, SweepFilter, measured_growth
+from .sweep import Ratio, SliceMean, SweepFilter, measured_growth
 
 # With fewer the filter depends too much on the height.
 _LEAST_SLICES = 8
@@ -51,19 +52,24 @@ def lift_veils(image: FloatImage, mean: SliceMean, move: Callable[[FloatImage, i
 
 def _correction(c: int, sharp: FloatImage, slice_mean: SliceMean) -> FloatImage:
     mean = slice_mean.of(c)
-    middle = np.float32(np.median(sample(mean)))
-    growth = measured_growth(reduce(mean) - middle, reduce(sharp) - middle, None, slice_mean.count)
+    number = slice_mean.whole.number
+    middle = np.float32(number(f"veil: middle of channel {c}", lambda: float(np.median(sample(mean)))))
+    growth = number(
+        f"veil: growth of channel {c}",
+        lambda: measured_growth(reduce(mean) - middle, reduce(sharp) - middle, None, slice_mean.count),
+    )
     through = SweepFilter.of(slice_mean.count, 2 * growth).at_any_height()
-    sweep = FocalSweep(mean.shape)
+    sweep = slice_mean.sweep(2 * growth)
     levels = slice_mean.levels
     expected = laplacian_pyramid(sweep.seen(sharp - middle, None, through), levels)
     seen = laplacian_pyramid(mean - middle, levels)
     for level in range(levels):
         # The ends of the stack weaken the mean by what depends on the height: the same all around.
         expected[level] *= _ratio_around(seen[level], expected[level], max(_AROUND - level, 1))
-        ratio = Ratio.of(seen[level], expected[level])
         noise = slice_mean.noise_variance(c, level, mean)
-        misfit = _SPREAD_FACTOR**2 * max(ratio.spread**2 - _spread_of_noise(noise, ratio) ** 2, 0)
+        misfit = number(
+            f"veil: misfit of channel {c}, level {level}", partial(_misfit, seen[level], expected[level], noise)
+        )
         seen[level] -= expected[level]
         possible = blur5(expected[level] ** 2)
         energy = np.maximum(blur5(seen[level] ** 2), np.float32(1e-30))
@@ -73,6 +79,12 @@ def _correction(c: int, sharp: FloatImage, slice_mean: SliceMean) -> FloatImage:
         mean = reduce(mean)
     seen[-1][...] = 0
     return sweep.undone(reconstruct(seen), through)
+
+
+def _misfit(seen: FloatImage, expected: FloatImage, noise: FloatImage) -> float:
+    """Return the square of the usual misfit, as a share of what is expected, of which noise is no part."""
+    ratio = Ratio.of(seen, expected)
+    return _SPREAD_FACTOR**2 * max(ratio.spread**2 - _spread_of_noise(noise, ratio) ** 2, 0)
 
 
 def _ratio_around(seen: FloatImage, expected: FloatImage, reductions: int) -> FloatImage:

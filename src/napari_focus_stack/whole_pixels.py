@@ -115,7 +115,9 @@ class WholePixels:
         share = np.clip((_lead(self._best, self._second, handicap) - np.float32(1.02)) / np.float32(0.08), 0, 1)
         near, other = self._near, self._near_other
         regions = Regions(self._winner)
-        small = regions.smaller_than(self._winner.size * _SMALL_REGION)
+        whole = self._setting.whole
+        smallest_px = whole.number("whole pixels: smallest region", lambda: self._winner.size * _SMALL_REGION)
+        small = regions.smaller_than(smallest_px, whole.cut)
         nearest = around(small)
         broad = self._winner[nearest]
         islands = np.zeros(small.shape, bool)

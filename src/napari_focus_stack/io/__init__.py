@@ -1,8 +1,18 @@
 """Read stacks lazily from files, with their pixel sizes; write images and reports."""
 
+from .batch import BatchOutcome, fuse_batch
 from .files import IMAGE_ENDINGS, natural_key
-from .fusing import check_outputs, fuse_stack, measure_stack, outputs_among_slices, write_results
+from .fusing import (
+    TileSettings,
+    check_outputs,
+    fuse_in_tiles,
+    fuse_stack,
+    measure_stack,
+    outputs_among_slices,
+    write_results,
+)
 from .heights import HEIGHT_UNITS, HeightSettings
+from .positions import Positions, find_positions
 from .reading import read_stack
 from .report import plain, write_report
 from .source import PixelSize, StackSource
@@ -11,11 +21,17 @@ from .writing import check_output, staged_outputs, write_image
 __all__ = [
     "HEIGHT_UNITS",
     "IMAGE_ENDINGS",
+    "BatchOutcome",
     "HeightSettings",
     "PixelSize",
+    "Positions",
     "StackSource",
+    "TileSettings",
     "check_output",
     "check_outputs",
+    "find_positions",
+    "fuse_batch",
+    "fuse_in_tiles",
     "fuse_stack",
     "measure_stack",
     "natural_key",

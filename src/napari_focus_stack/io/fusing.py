@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +15,15 @@ from .files import IMAGE_ENDINGS
 from .heights import HeightSettings
 from .report import write_report
 from .source import PixelSize, StackSource
-from .writing import check_output, staged_outputs, write_image
+from .writing import TIFF_ENDINGS, check_output, staged_outputs, write_image
+from .zarr_image import DEFAULT_FORMAT, ZARR_ENDINGS, ZARR_FORMATS
 
 if TYPE_CHECKING:
     from ..alignment import Alignment
     from ..options import FocusStackOptions
     from ..stacker import FocusStackResult
+    from ..tiled import Reader
+    from .tiled_files import TiledOutcome, Workers
 
 Report = Callable[[int, int], None]
 
@@ -110,6 +116,7 @@ def write_results(
     stack: StackSource,
     seconds: float,
     heights: HeightSettings | None = None,
+    zarr_format: int = DEFAULT_FORMAT,
 ) -> None:
     """Write the results asked for: all of them, or none if one fails."""
     heights = heights or HeightSettings()
@@ -145,11 +152,196 @@ def write_results(
                 pixels,
                 rgb=stack.rgb and name == "image",
                 pixel_size=stack.pixel_size,
-                description=_description(name, stack.pixel_size, heights),
+                description=describe(name, stack.pixel_size, heights),
+                zarr_format=zarr_format,
+                nearest=name == "index",
             )
 
 
-def _description(name: str, pixel_size: PixelSize, heights: HeightSettings) -> str:
+@dataclass(frozen=True)
+class TileSettings:
+    """What a user chose for a run in tiles.
+
+    Attributes
+    ----------
+    memory : str
+        Bytes a process may use, as "4 GB"; "" for half of what this machine has.
+    tile_px : int or None
+        Side of a tile; None for as large as fits.
+    scheduler : str
+        "threads" for this process, or the address of a dask.distributed scheduler.
+    resume : bool
+        Whether to go on where an interrupted run stopped.
+    zarr_format : int
+        2 for OME-Zarr 0.4, 3 for 0.5.
+
+    Raises
+    ------
+    InputError
+        If one is refused.
+    """
+
+    memory: str = ""
+    tile_px: int | None = None
+    scheduler: str = "threads"
+    resume: bool = False
+    zarr_format: int = DEFAULT_FORMAT
+
+    def __post_init__(self) -> None:
+        if self.zarr_format not in ZARR_FORMATS:
+            raise InputError(f"the version of Zarr must be 2 or 3, got {self.zarr_format}.")
+        if self.scheduler != "threads" and "://" not in self.scheduler:
+            raise InputError(
+                f"the scheduler must be 'threads' or an address such as tcp://host:8786, got {self.scheduler!r}."
+            )
+        if self.tile_px is not None and self.tile_px < 1:
+            raise InputError(f"the side of a tile must be above 0 px, got {self.tile_px}.")
+
+    @property
+    def memory_bytes(self) -> int:
+        """What a process may use."""
+        from ..machine import total_memory
+        from ..tiled import bytes_of
+
+        return bytes_of(self.memory) if self.memory else total_memory() // 2
+
+    def wanted(self, stack: StackSource, options: FocusStackOptions, outputs: Mapping[str, Path]) -> bool:
+        """Return whether a run goes in tiles: asked for, or because it would not fit.
+
+        Raises
+        ------
+        InputError
+            If it is asked for, but the outputs cannot be written in tiles.
+        """
+        from ..pipeline import memory_needed
+        from ..tiles import BASE_BYTES
+
+        asked = self.tile_px is not None or self.resume or self.scheduler != "threads"
+        large = BASE_BYTES + memory_needed(stack.shape, stack.dtype, options) > self.memory_bytes
+        others = [
+            p for n, p in outputs.items() if n != "report" and p.suffix.lower() not in (*ZARR_ENDINGS, *TIFF_ENDINGS)
+        ]
+        if others and (asked or (large and self.memory)):
+            raise InputError(f"a run in tiles writes .zarr and .tif, but {others[0]} is asked for; name it so.")
+        return (asked or large) and not others
+
+
+def fuse_in_tiles(
+    stack: StackSource,
+    inputs: Sequence[str],
+    options: FocusStackOptions,
+    outputs: Mapping[str, Path],
+    settings: TileSettings,
+    *,
+    heights: HeightSettings | None = None,
+    progress: Report | None = None,
+) -> TiledOutcome:
+    """Fuse a stack tile by tile and write the results asked for, the report too.
+
+    Parameters
+    ----------
+    stack : StackSource
+    inputs : sequence of str
+        What `stack` was read from: other processes read it again.
+    options : FocusStackOptions
+    outputs : mapping of str to Path
+        As `check_outputs` returned it: .zarr or .tif, and the report.
+    settings : TileSettings
+    heights : HeightSettings, optional
+    progress : callable or None
+
+    Raises
+    ------
+    InputError
+        If something is refused that needs the whole image at once, or the scheduler does not answer.
+    """
+    from ..tiled import PartReader
+    from .tiled_files import ClusterWorkers, FileReader, HereWorkers, fuse_into_zarr
+    from .tiled_tiff import write_tiled_tiff
+
+    heights = heights or HeightSettings()
+    if heights.level != "none":
+        raise InputError("a form is fitted to the whole height map, not in tiles; leave --level out.")
+    start = time.perf_counter()
+    images = {name: path for name, path in outputs.items() if name != "report"}
+    as_zarr = {
+        name: path if path.suffix.lower() in ZARR_ENDINGS else path.with_name(f".{path.name}.zarr")
+        for name, path in images.items()
+    }
+    with contextlib.ExitStack() as at_end:
+        workers: Workers = HereWorkers()
+        reader: Reader = PartReader(stack)
+        if settings.scheduler != "threads":
+            workers = ClusterWorkers(at_end.enter_context(_client(settings.scheduler)))
+            reader = FileReader(inputs)
+        outcome = fuse_into_zarr(
+            stack,
+            reader,
+            as_zarr,
+            rgb=stack.rgb,
+            options=options,
+            memory=settings.memory_bytes,
+            tile=settings.tile_px,
+            resume=settings.resume,
+            identity=_identity(stack),
+            pixel_size=stack.pixel_size,
+            heights=heights,
+            zarr_format=settings.zarr_format,
+            workers=workers,
+            progress=progress,
+        )
+    others = [path for name, path in outputs.items() if as_zarr.get(name) != path]
+    with staged_outputs(others) as staged:
+        for name, path in images.items():
+            if path in staged:
+                text = describe(name, stack.pixel_size, heights)
+                rgb = stack.rgb and name == "image"
+                write_tiled_tiff(staged[path], as_zarr[name], rgb=rgb, pixel_size=stack.pixel_size, description=text)
+        if "report" in outputs:
+            write_report(
+                staged[outputs["report"]],
+                names=stack.names,
+                sharpness=outcome.sharpness.as_dict(),
+                pixel_size=stack.pixel_size,
+                heights=heights,
+                options=options,
+                chosen=outcome.run.decisions.chosen,
+                noise=outcome.run.decisions.noise,
+                warnings=outcome.warnings,
+                seconds=round(time.perf_counter() - start, 3),
+                tiles={
+                    "counts": outcome.run.plan.counts,
+                    "side_px": outcome.run.plan.side,
+                    "halo_px": outcome.run.plan.halo,
+                },
+                files={key: str(file) for key, file in images.items()},
+            )
+    for path in set(as_zarr.values()) - set(outputs.values()):
+        shutil.rmtree(path, ignore_errors=True)
+    return outcome
+
+
+def _identity(stack: StackSource) -> list[Any]:
+    """Return what tells a stack from others: its shape, and its files with their times."""
+    files = [(str(file.resolve()), file.stat().st_mtime_ns) for file in stack.files]
+    return [stack.shape, str(stack.dtype), files]
+
+
+def _client(address: str) -> Any:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise InputError(
+            "a cluster needs another package; install it with: pip install 'napari-focus-stack[distributed]'"
+        ) from None
+    try:
+        return Client(address, timeout=10)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise InputError(f"no scheduler answers at {address} ({error or type(error).__name__}); start one.") from None
+
+
+def describe(name: str, pixel_size: PixelSize, heights: HeightSettings) -> str:
+    """Return what the numbers of a result mean."""
     if name == "height":
         return heights.describe(pixel_size)
     text = RESULT_IMAGES[name].description

@@ -22,8 +22,21 @@ def is_zarr(path: Path) -> bool:
     return path.is_dir() and any((path / marker).is_file() for marker in MARKERS)
 
 
-def open_zarr(path: Path) -> StackSource:
-    """Open a Zarr folder with one 3-D stack, with or without channels.
+def zarr_axes(path: Path) -> tuple[str, tuple[int, ...]]:
+    """Return the letters of the axes of a Zarr image, and their lengths; nothing where it is no OME-Zarr."""
+    import zarr
+
+    node = decoded(str(path), lambda: zarr.open(str(path), mode="r"))
+    if isinstance(node, zarr.Array):
+        return "", ()
+    image = _multiscale(path, dict(node.attrs))
+    array: Any = decoded(str(path), lambda: node[image["datasets"][0]["path"]])
+    axes, _ = decoded(str(path), lambda: _axes_and_pixel_size(image, array.shape))
+    return axes, tuple(array.shape)
+
+
+def open_zarr(path: Path, at: Mapping[str, int] | None = None) -> StackSource:
+    """Open a Zarr folder with one 3-D stack, with or without channels; of several, the one `at` a place.
 
     Raises
     ------
@@ -41,7 +54,7 @@ def open_zarr(path: Path) -> StackSource:
         array = decoded(str(path), lambda: node[image["datasets"][0]["path"]])
         axes, sizes = decoded(str(path), lambda: _axes_and_pixel_size(image, array.shape))
     _check_array(path, array)
-    plan = decoded(str(path), lambda: plan_axes(axes, array.shape, str(path)))
+    plan = decoded(str(path), lambda: plan_axes(axes, array.shape, str(path), at))
     count = checked_count(str(path), 1 if plan.z is None else array.shape[plan.z])
     slice_shape = plan.slice_shape(array.shape)
     return StackSource(
@@ -52,6 +65,8 @@ def open_zarr(path: Path) -> StackSource:
         rgb=plan.colour,
         pixel_size=sizes,
         files=[path],
+        fetch_part=lambda k, rows, columns: plan.ordered(np.asarray(array[plan.part(k, array.ndim, rows, columns)])),
+        chunks=(1, array.chunks[plan.y], array.chunks[plan.x]),
     )
 
 

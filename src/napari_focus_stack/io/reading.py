@@ -57,14 +57,19 @@ def read_stack(
     (3, 3, 4) [1, 2, 10]
     """
     entries = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
-    stack = _opened(entries)
-    if pixel_size is not None:
-        stack.pixel_size = pixel_size.or_else(stack.pixel_size)
+    stack = with_pixel_size(_opened(entries), pixel_size)
     try:
         _check_kind(stack, min_slices)
     except InputError:
         stack.close()
         raise
+    return stack
+
+
+def with_pixel_size(stack: StackSource, pixel_size: PixelSize | None) -> StackSource:
+    """Return a stack whose sizes are those given, and the files' where nothing is."""
+    if pixel_size is not None:
+        stack.pixel_size = pixel_size.or_else(stack.pixel_size)
     return stack
 
 

@@ -110,6 +110,8 @@ class StackSource:
         One for each slice, for messages.
     files : tuple of Path
         The files read.
+    chunks : tuple of int or None
+        (z, y, x) of the chunks that a part is read in; None where slices are read whole.
     """
 
     def __init__(
@@ -123,6 +125,8 @@ class StackSource:
         files: Sequence[Path],
         pixel_size: PixelSize | None = None,
         close: Callable[[], object] | None = None,
+        fetch_part: Callable[[int, slice, slice], np.ndarray[Any, Any]] | None = None,
+        chunks: tuple[int, int, int] | None = None,
     ) -> None:
         self.names = tuple(names)
         self.shape = (len(self.names), *(int(n) for n in slice_shape))
@@ -130,7 +134,9 @@ class StackSource:
         self.rgb = rgb
         self.files = tuple(files)
         self.pixel_size = pixel_size or PixelSize()
+        self.chunks = chunks
         self._fetch = fetch
+        self._fetch_part = fetch_part
         self._lock = threading.Lock()
         self._close = weakref.finalize(self, close) if close else None
 
@@ -168,6 +174,19 @@ class StackSource:
                 f"got {pixels.shape}; save it again."
             )
         return pixels
+
+    def part(self, k: int, rows: slice, columns: slice) -> np.ndarray[Any, Any]:
+        """Decode a part of slice `k`, and no more than that where the file allows it.
+
+        Returns
+        -------
+        array, shape (y, x) or (y, x, c)
+        """
+        if self._fetch_part is None:
+            return self[k][rows, columns]
+        fetch = self._fetch_part
+        with self._lock:
+            return np.asarray(decoded(self.names[k], lambda: fetch(k, rows, columns)), dtype=self.dtype)
 
     def __iter__(self) -> Iterator[np.ndarray[Any, Any]]:
         """Decode slice after slice."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,21 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
 
 RGB, PALETTE, YCBCR, MIN_IS_WHITE = 2, 3, 6, 0
+_ALL = slice(None)
 BOMB_BYTES, BOMB_RATIO = 2**30, 2000
 
 
-def open_tiff(path: Path, *, alone: bool = True) -> StackSource:
+def tiff_axes(path: Path) -> tuple[str, tuple[int, ...]]:
+    """Return the letters of the axes of a TIFF file's stack, and their lengths."""
+    from tifffile import TiffFile
+
+    check_complete(path)
+    with decoded(str(path), lambda: TiffFile(path)) as tif:
+        series = decoded(str(path), lambda: _one_series(path, tif))
+        return series.get_axes(squeeze=False), tuple(series.get_shape(squeeze=False))
+
+
+def open_tiff(path: Path, *, alone: bool = True, at: Mapping[str, int] | None = None) -> StackSource:
     """Open a TIFF file; a single picture is a stack of one slice.
 
     Parameters
@@ -31,6 +43,8 @@ def open_tiff(path: Path, *, alone: bool = True) -> StackSource:
     alone : bool
         Whether the file speaks for a whole stack: then the other files its
         OME-XML names belong to it. Otherwise only its own pages count.
+    at : mapping of str to int, optional
+        Of several stacks in one file, which: places along axes by their letters.
 
     Raises
     ------
@@ -42,16 +56,16 @@ def open_tiff(path: Path, *, alone: bool = True) -> StackSource:
     check_complete(path)
     tif = decoded(str(path), lambda: TiffFile(path) if alone else TiffFile(path, is_ome=False))
     try:
-        return decoded(str(path), lambda: _source(path, tif))
+        return decoded(str(path), lambda: _source(path, tif, at))
     except BaseException:
         tif.close()
         raise
 
 
-def _source(path: Path, tif: TiffFile) -> StackSource:
+def _source(path: Path, tif: TiffFile, at: Mapping[str, int] | None) -> StackSource:
     series = _one_series(path, tif)
     shape, axes = series.get_shape(squeeze=False), series.get_axes(squeeze=False)
-    plan = plan_axes(axes, shape, str(path))
+    plan = plan_axes(axes, shape, str(path), at)
     page = series.keyframe
     _check_sizes(path, tif, series, plan.slice_shape(shape))
     pages, split = _page_grid(path, series, shape)
@@ -68,6 +82,10 @@ def _source(path: Path, tif: TiffFile) -> StackSource:
     def fetch(k: int) -> np.ndarray[Any, Any]:
         return turned(finish(plan.ordered(fetch_block(k))), orientation)
 
+    def fetch_part(k: int, rows: slice, columns: slice) -> np.ndarray[Any, Any]:
+        block = fetch_block(k, rows, columns)
+        return finish(plan.ordered(block))
+
     return StackSource(
         fetch,
         [str(path) if count == 1 else f"{path} slice {k}" for k in range(count)],
@@ -77,6 +95,8 @@ def _source(path: Path, tif: TiffFile) -> StackSource:
         pixel_size=pixel_size_of(tif),
         files=_files(path, series),
         close=tif.close,
+        fetch_part=fetch_part if orientation <= 1 else None,
+        chunks=(1, *page.chunks[:2]) if page.is_tiled and len(page.chunks) in (2, 3) else None,
     )
 
 
@@ -143,28 +163,47 @@ def _page_grid(path: Path, series: TiffPageSeries, shape: tuple[int, ...]) -> tu
 
 def _block_fetcher(
     path: Path, tif: TiffFile, series: TiffPageSeries, pages: np.ndarray[Any, Any], split: int, plan: AxisPlan
-) -> Callable[[int], np.ndarray[Any, Any]]:
-    """Return a function that reads one slice with all its axes in the file's order."""
+) -> Callable[..., np.ndarray[Any, Any]]:
+    """Return a function that reads one slice, or a part of it, with all its axes in the file's order."""
     shape = series.get_shape(squeeze=False)
 
-    def from_run(k: int) -> np.ndarray[Any, Any]:
+    def from_run(k: int, rows: slice = _ALL, columns: slice = _ALL) -> np.ndarray[Any, Any]:
         dtype = series.dtype.newbyteorder(tif.byteorder)
         z = 0 if plan.z is None else plan.z
-        runs, count = math.prod(shape[:z]), 1 if plan.z is None else shape[z]
+        at = dict(plan.at)
+        places = [range(at[axis], at[axis] + 1) if axis in at else range(n) for axis, n in enumerate(shape[:z])]
+        count = 1 if plan.z is None else shape[z]
         length = math.prod(shape[z:]) // count
+        # Rows lie one after the other where y follows z.
+        own_rows = plan.z is not None and plan.y == z + 1 and rows != _ALL
+        row = math.prod(shape[plan.y + 1 :])
+        first, read = (rows.start * row, (rows.stop - rows.start) * row) if own_rows else (0, length)
         with path.open("rb") as file:
             parts = []
-            for run in range(runs):
-                file.seek(series.dataoffset + (run * count + k) * length * dtype.itemsize)
-                parts.append(np.fromfile(file, dtype, length))
-        return np.concatenate(parts).reshape([1 if axis == plan.z else n for axis, n in enumerate(shape)])
+            for place in itertools.product(*places):
+                run = int(np.ravel_multi_index(place, shape[:z])) if place else 0
+                file.seek(series.dataoffset + ((run * count + k) * length + first) * dtype.itemsize)
+                parts.append(np.fromfile(file, dtype, read))
+        sides = {axis: len(place) for axis, place in enumerate(places)}
+        sides |= {plan.z: 1} if plan.z is not None else {}
+        sides |= {plan.y: rows.stop - rows.start} if own_rows else {}
+        whole = np.concatenate(parts).reshape([sides.get(axis, n) for axis, n in enumerate(shape)])
+        kept = {plan.y: _ALL if own_rows else rows, plan.x: columns}
+        after_z = {axis: slice(place, place + 1) for axis, place in at.items() if axis > z}
+        return whole[tuple({**kept, **after_z}.get(axis, _ALL) for axis in range(len(shape)))]
 
-    def from_pages(k: int) -> np.ndarray[Any, Any]:
+    def from_pages(k: int, rows: slice = _ALL, columns: slice = _ALL) -> np.ndarray[Any, Any]:
         wanted = pages[plan.index(k, split)]
+        if rows != _ALL and shape[split:] == (*shape[plan.y : plan.x + 1], *shape[plan.x + 1 :]) and plan.y == split:
+            parts = [_page_part(series.pages[int(number)], path, rows, columns) for number in wanted.flat]
+            sides = (rows.stop - rows.start, columns.stop - columns.start, *shape[plan.x + 1 :])
+            return np.stack(parts).reshape(*wanted.shape, *sides)
         pixels = np.stack([_page_pixels(series.pages[int(number)], path) for number in wanted.flat])
         block = pixels.reshape(*wanted.shape, *shape[split:])
-        inside = plan.z is not None and plan.z >= split
-        return block[plan.index(k, len(shape))] if inside else block
+        inside = (
+            slice(None) if axis < split else part for axis, part in enumerate(plan.part(k, len(shape), rows, columns))
+        )
+        return block[tuple(inside)]
 
     # ImageJ keeps big stacks as one page and a run of bytes. Not through a map of the file: where the disk fails or
     # another program cuts the file short, that ends the process without a word.
@@ -177,6 +216,42 @@ def _page_pixels(page: Any, path: Path) -> np.ndarray[Any, Any]:
     if page.parent.filehandle.closed:
         page.parent.filehandle.open()
     return np.asarray(page.asarray())
+
+
+def _page_part(page: Any, path: Path, rows: slice, columns: slice) -> np.ndarray[Any, Any]:
+    """Decode those tiles or strips of a page that a part needs."""
+    if page is None:
+        return _page_pixels(page, path)
+    keyframe = page.keyframe
+    if len(keyframe.chunks) not in (2, 3) or keyframe.imagedepth > 1 or keyframe.planarconfig != 1:
+        return _page_pixels(page, path)[rows, columns]
+    file = page.parent.filehandle
+    if file.closed:
+        file.open()
+    sides = rows.stop - rows.start, columns.stop - columns.start
+    out = np.zeros((*sides, keyframe.samplesperpixel), keyframe.dtype)
+    # Asked for the first time they read in the file, and move the place it is read at.
+    decode, tables = keyframe.decode, page.jpegtables
+    across = keyframe.chunked[1]
+    down, along = keyframe.chunks[0], keyframe.chunks[1]
+    for i in range(rows.start // down, -(-rows.stop // down)):
+        for j in range(columns.start // along, -(-columns.stop // along)):
+            number = across * i + j
+            offset, size = page.dataoffsets[number], page.databytecounts[number]
+            if size == 0:
+                continue  # tiles of nothing may be left out
+            file.seek(offset)
+            pixels, _, size_yx = decode(file.read(size), number, jpegtables=tables)
+            if pixels is None:
+                continue
+            pixels = pixels[0, : size_yx[1], : size_yx[2]]
+            top, left = i * down, j * along
+            y0, y1 = max(top, rows.start), min(top + pixels.shape[0], rows.stop)
+            x0, x1 = max(left, columns.start), min(left + pixels.shape[1], columns.stop)
+            if y0 < y1 and x0 < x1:
+                own = pixels[y0 - top : y1 - top, x0 - left : x1 - left]
+                out[y0 - rows.start : y1 - rows.start, x0 - columns.start : x1 - columns.start] = own
+    return out
 
 
 def _finisher(

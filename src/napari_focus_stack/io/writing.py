@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ import numpy as np
 
 from ..errors import InputError
 from .files import at_home
+from .ome_zarr import is_zarr
 from .source import PixelSize, decoded
+from .zarr_image import DEFAULT_FORMAT, ZARR_ENDINGS, ZarrImage
 
 TIFF_ENDINGS = (".tif", ".tiff")
-IMAGE_ENDINGS = (*TIFF_ENDINGS, ".png", ".jpg", ".jpeg")
+IMAGE_ENDINGS = (*TIFF_ENDINGS, *ZARR_ENDINGS, ".png", ".jpg", ".jpeg")
 REPORT_ENDINGS = (".json", ".csv")
 JPEG_QUALITY = 95
+_ZARR_CHUNK_PX = 1024
 PNG_LEVEL = 4  # zlib; 6 makes a photograph 3 % smaller in twice the time
 # Types that OME-XML has a name for.
 OME_TYPES = frozenset({"uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64"})
@@ -58,7 +62,7 @@ def check_output(
     """
     path = at_home(path)
     _check_ending(path, dtype, channels)
-    if decoded(str(path), path.is_dir):
+    if decoded(str(path), path.is_dir) and not (path.suffix.lower() in ZARR_ENDINGS and is_zarr(path)):
         raise InputError(f"{path} is a folder, but the name of a file to write is expected; add a file name.")
     if not path.parent.is_dir():
         raise InputError(f"the output folder {path.parent} does not exist; create it or choose another.")
@@ -78,7 +82,7 @@ def _check_ending(path: Path, dtype: Any, channels: int) -> None:
     if ending not in known:
         what = "a report" if dtype is None else "an image"
         raise InputError(f"{path} has no ending known for {what}; use one of {', '.join(known)}.")
-    if dtype is None or ending in TIFF_ENDINGS:
+    if dtype is None or ending in (*TIFF_ENDINGS, *ZARR_ENDINGS):
         return
     dtype = np.dtype(dtype)
     jpeg = ending != ".png"
@@ -105,14 +109,30 @@ def staged_outputs(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
     try:
         yield staged
         for path, part in staged.items():
-            part.replace(path)
+            put_in_place(part, path)
     except OSError as error:
         raise InputError(
             f"the results could not be written ({error.strerror or error}); make room or choose another folder."
         ) from error
     finally:
         for part in staged.values():
-            part.unlink(missing_ok=True)
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink(missing_ok=True)
+
+
+def put_in_place(part: Path, path: Path) -> None:
+    """Give what is whole its final name; what was there before goes, a folder too."""
+    if not part.is_dir():
+        part.replace(path)
+        return
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.rename(old)
+    part.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_image(
@@ -122,13 +142,15 @@ def write_image(
     rgb: bool = False,
     pixel_size: PixelSize | None = None,
     description: str = "",
+    zarr_format: int = DEFAULT_FORMAT,
+    nearest: bool = False,
 ) -> None:
     """Write one image; the ending chooses the format.
 
     Parameters
     ----------
     path : path
-        .tif, .tiff (OME-TIFF, zlib-compressed, with pixel sizes), .png or .jpg.
+        .tif, .tiff (OME-TIFF, zlib-compressed, with pixel sizes), .zarr (OME-Zarr with a pyramid), .png or .jpg.
     image : array, shape (y, x) or (y, x, c)
         Any real dtype for TIFF, uint8 or uint16 for PNG, uint8 for JPEG.
     rgb : bool
@@ -136,7 +158,11 @@ def write_image(
     pixel_size : PixelSize, optional
         Kept in TIFF.
     description : str
-        What the numbers mean, with their unit; kept in TIFF.
+        What the numbers mean, with their unit; kept in TIFF and OME-Zarr.
+    zarr_format : int
+        2 for OME-Zarr 0.4, 3 for 0.5.
+    nearest : bool
+        Whether a pyramid takes pixels as they are, rather than means.
 
     Raises
     ------
@@ -146,6 +172,9 @@ def write_image(
     path = Path(path)
     _check_ending(path, image.dtype, image.shape[2] if image.ndim == 3 else 1)
     image = np.ascontiguousarray(image)
+    if path.suffix.lower() in ZARR_ENDINGS:
+        _write_zarr(path, image, rgb, pixel_size or PixelSize(), description, zarr_format, nearest)
+        return
     if path.suffix.lower() in TIFF_ENDINGS:
         _write_tiff(path, image, rgb, pixel_size or PixelSize(), description)
     elif image.dtype == np.uint16 and image.ndim == 3:
@@ -156,20 +185,31 @@ def write_image(
         Image.fromarray(image.squeeze()).save(path, quality=JPEG_QUALITY, compress_level=PNG_LEVEL)
 
 
+def _write_zarr(
+    path: Path,
+    image: np.ndarray[Any, Any],
+    rgb: bool,
+    size: PixelSize,
+    description: str,
+    zarr_format: int,
+    nearest: bool,
+) -> None:
+    colour = image.ndim == 3
+    target = ZarrImage(path, "cyx" if colour else "yx", nearest=nearest)
+    pixels = np.moveaxis(image, -1, 0) if colour else image
+    target.create(pixels.shape, image.dtype, (_ZARR_CHUNK_PX, _ZARR_CHUNK_PX), zarr_format)
+    target.write((...,), pixels)
+    facts = {"description": description, "z_step_um": size.z_um}
+    target.finish(size, name=path.name.strip(".").split(".")[0], rgb=rgb, facts=facts)
+
+
 def _write_tiff(path: Path, image: np.ndarray[Any, Any], rgb: bool, size: PixelSize, description: str) -> None:
     import tifffile
 
     channels = image.ndim == 3 and not rgb
     pixels = np.moveaxis(image, -1, 0) if channels else image
     ome = image.dtype.name in OME_TYPES
-    metadata: dict[str, Any] = {"axes": "CYX" if channels else "YXS" if image.ndim == 3 else "YX"}
-    if ome and description:
-        metadata["Description"] = description
-    for axis, um in (("Z", size.z_um), ("Y", size.y_um), ("X", size.x_um)):
-        if ome and um is not None:
-            metadata |= {f"PhysicalSize{axis}": um, f"PhysicalSize{axis}Unit": "\u00b5m"}
-    # The same for programs that do not read OME-XML.
-    resolution = (1e4 / size.x_um, 1e4 / size.y_um) if size.x_um and size.y_um else None
+    axes = "CYX" if channels else "YXS" if image.ndim == 3 else "YX"
     tifffile.imwrite(
         path,
         pixels,
@@ -179,10 +219,23 @@ def _write_tiff(path: Path, image: np.ndarray[Any, Any], rgb: bool, size: PixelS
         planarconfig="contig" if rgb and image.ndim == 3 else None,
         compression="zlib",
         predictor=image.dtype.kind in "ui" and image.itemsize <= 4,
-        resolution=resolution,
-        resolutionunit="CENTIMETER" if resolution else None,
-        metadata=metadata,
+        **tiff_metadata(axes, image.dtype, size, description),
     )
+
+
+def tiff_metadata(axes: str, dtype: Any, size: PixelSize, description: str) -> dict[str, Any]:
+    """Return the arguments of tifffile that say what an image is and how large its pixels are."""
+    ome = np.dtype(dtype).name in OME_TYPES
+    metadata: dict[str, Any] = {"axes": axes}
+    if ome and description:
+        metadata["Description"] = description
+    for axis, um in (("Z", size.z_um), ("Y", size.y_um), ("X", size.x_um)):
+        if ome and um is not None:
+            metadata |= {f"PhysicalSize{axis}": um, f"PhysicalSize{axis}Unit": "\u00b5m"}
+    # The same for programs that do not read OME-XML.
+    resolution = (1e4 / size.x_um, 1e4 / size.y_um) if size.x_um and size.y_um else None
+    unit = "CENTIMETER" if resolution else None
+    return {"metadata": metadata, "resolution": resolution, "resolutionunit": unit}
 
 
 def _write_deep_png(path: Path, image: np.ndarray[Any, Any]) -> None:

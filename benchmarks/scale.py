@@ -1,0 +1,266 @@
+"""Show what a run in tiles needs: memory, time beside a run in memory, workers; and plan what nobody has here.
+
+    python benchmarks/scale.py [--size 4096] [--slices 24] [--memory "2 GB"] [--points 20] [--workers]
+
+The default takes about a minute; the table in docs/large-stacks.md is of --size 16384 --points 200 --workers.
+Stacks are made when they are asked for and never lie in memory. Runs that are measured have processes of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import multiprocessing
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from napari_focus_stack import FocusStackOptions, focus_stack
+from napari_focus_stack.synthetic import make_scene
+from napari_focus_stack.tiled import plan_for
+
+PERIOD_PX = 1024
+
+
+@lru_cache(maxsize=1)
+def period(slices: int) -> np.ndarray[Any, Any]:
+    return make_scene("bumps", shape=(PERIOD_PX, PERIOD_PX), slices=slices).stack
+
+
+class Periodic:
+    """One small scene over and over: any size, any part of it at once."""
+
+    ndim = 3
+
+    def __init__(self, size: int, slices: int) -> None:
+        self._pixels = period(slices)
+        self.shape, self.dtype = (slices, size, size), self._pixels.dtype
+
+    def __reduce__(self) -> tuple[type[Periodic], tuple[int, int]]:
+        """Go to other processes without pixels, which are made there anew."""
+        return Periodic, (self.shape[1], self.shape[0])
+
+    def part(self, k: int, rows: slice, columns: slice) -> np.ndarray[Any, Any]:
+        return np.take(
+            np.take(self._pixels[k], np.arange(rows.start, rows.stop), axis=0, mode="wrap"),
+            np.arange(columns.start, columns.stop),
+            axis=1,
+            mode="wrap",
+        )
+
+    def read(self, k: int, rows: slice, columns: slice) -> np.ndarray[Any, Any]:
+        return self.part(k, rows, columns)
+
+    def near(self, rows: slice, columns: slice) -> Periodic:
+        return self
+
+    def __getitem__(self, k: int) -> np.ndarray[Any, Any]:
+        return self.part(k, slice(0, self.shape[1]), slice(0, self.shape[2]))
+
+
+def warmed(stack: Periodic) -> None:
+    """Compile the kernels, which is not what is measured."""
+    focus_stack(stack._pixels[:, :128, :128])
+
+
+def measured(run: Callable[..., Any], *arguments: Any) -> tuple[Any, float, int]:
+    """Return the answer of a run in a process of its own, its seconds, and the most memory that process held."""
+    here, there = multiprocessing.get_context("spawn").Pipe()
+    child = multiprocessing.get_context("spawn").Process(target=_child, args=(there, run, arguments))
+    child.start()
+    there.close()  # else a child that died would be waited for
+    answer: tuple[Any, float, int] = here.recv()
+    child.join()
+    return answer
+
+
+def _child(pipe: Any, run: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    process, peak, running = psutil.Process(), 0, True
+
+    def watch() -> None:
+        nonlocal peak
+        while running:
+            peak = max(peak, process.memory_info().rss)
+            time.sleep(0.005)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    answer, seconds = run(*arguments)
+    running = False
+    watcher.join()
+    pipe.send((answer, seconds, peak))
+
+
+def in_memory(size: int, slices: int) -> tuple[None, float]:
+    stack = Periodic(size, slices)
+    warmed(stack)
+    start = time.perf_counter()
+    focus_stack(stack)
+    return None, time.perf_counter() - start
+
+
+def in_tiles(size: int, slices: int, memory: str, folder: str) -> tuple[Any, float]:
+    from napari_focus_stack.io.tiled_files import MAPS, fuse_into_zarr
+
+    stack = Periodic(size, slices)
+    warmed(stack)
+    start = time.perf_counter()
+    outputs = {name: Path(folder) / f"{name}.ome.zarr" for name in MAPS}
+    outcome = fuse_into_zarr(stack, stack, outputs, rgb=None, options=FocusStackOptions(), memory=memory)
+    return outcome.run.plan, time.perf_counter() - start
+
+
+def against_memory(size: int, slices: int, memory: str, reference: int) -> float:
+    """Print rates and memory; return the Mvoxel/s of the windows, every pixel as often as it is worked on."""
+    voxels = size * size * slices
+    with tempfile.TemporaryDirectory() as folder:
+        plan, seconds, peak = measured(in_tiles, size, slices, memory, folder)
+    _, seconds_in_memory, peak_in_memory = measured(in_memory, reference, slices)
+    rate, rate_in_memory = voxels / seconds / 1e6, reference**2 * slices / seconds_in_memory / 1e6
+    title = f"{slices} slices of {size} x {size} px, uint16 ({voxels * 2 / 1e9:.1f} GB), image and all maps to OME-Zarr"
+    tiles = f"{len(plan)} tiles of {plan.side[0]} x {plan.side[1]} px, {memory} allowed"
+    print(f"\n{title}.\n\n| run | s | Mvoxel/s | peak memory, GB |\n|---|---:|---:|---:|")
+    for name, *numbers in (
+        (f"in memory, {reference} x {reference} px of it", seconds_in_memory, rate_in_memory, peak_in_memory / 1e9),
+        (tiles, seconds, rate, peak / 1e9),
+    ):
+        print("| {} | {:.1f} | {:.0f} | {:.2f} |".format(name, *numbers))
+    print(
+        f"\nRate over that in memory: {rate / rate_in_memory:.2f}; pixels are worked on {plan.overhead:.2f} times.",
+        flush=True,
+    )
+    return rate * plan.overhead
+
+
+def on_workers(size: int, slices: int, workers: int, folder: str) -> tuple[int, float]:
+    """Return tiles and seconds of a run on a cluster of this machine, one thread in every worker."""
+    import os
+
+    os.environ["NAPARI_FOCUS_STACK_THREADS"] = "1"
+    from distributed import Client, LocalCluster
+
+    from napari_focus_stack.io.tiled_files import MAPS, ClusterWorkers, fuse_into_zarr
+
+    stack = Periodic(size, slices)
+    outputs = {name: Path(folder) / f"{name}-{workers}.ome.zarr" for name in MAPS}
+    with (
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        client.run(warmed, stack)
+        start = time.perf_counter()
+        outcome = fuse_into_zarr(
+            stack,
+            stack,
+            outputs,
+            rgb=None,
+            options=FocusStackOptions(),
+            tile=2048,
+            workers=ClusterWorkers(client),
+        )
+        return len(outcome.run.plan), time.perf_counter() - start
+
+
+def cluster(size: int, slices: int) -> None:
+    print(f"\n{slices} slices of {size} x {size} px on a LocalCluster, one thread in every worker.\n")
+    print("| workers | tiles | s | Mvoxel/s |\n|---:|---:|---:|---:|")
+    with tempfile.TemporaryDirectory() as folder:
+        for workers in (1, 2):
+            tiles, seconds, _ = measured(on_workers, size, slices, workers, folder)
+            print(f"| {workers} | {tiles} | {seconds:.1f} | {size**2 * slices / seconds / 1e6:.0f} |", flush=True)
+
+
+def plan_only(side: int, slices: int, rate: float) -> None:
+    """Print the plan of a stack that is not here; `rate` is in Mvoxel/s of one worker with this machine's cores."""
+    shape, options = (slices, side, side), FocusStackOptions()
+    print(f"\n{slices} slices of {side} x {side} px, uint16 ({slices * side**2 * 2 / 1e9:.0f} GB), planned only.\n")
+    print(
+        "| memory of a worker | tiles | px | read, GB | written, GB | scratch, GB | overhead | h, 1 worker | 10 | 100 |"
+    )
+    print("|---|---:|---|---:|---:|---:|---:|---:|---:|---:|")
+    for memory in (2, 4, 16):
+        plan = plan_for(shape, np.uint16, options, memory=memory * 10**9, transparent=False, chunk=(1024, 1024))
+        rounds = 3
+        written, scratch = side**2 * (2 + 2 + 4 + 4) * 4 / 3 / 1e9, side**2 * (6 + rounds) / 1e9
+        hours = [
+            -(-len(plan) // workers) * plan.seen_px / len(plan) * slices / rate / 1e6 / 3600 for workers in (1, 10, 100)
+        ]
+        tasks = len(plan) * (2 + 2 * rounds)
+        row = [f"{memory} GB", f"{len(plan)} ({tasks} tasks)", f"{plan.side[0]} x {plan.side[1]}"]
+        row += [f"{plan.seen_px * slices * 2 / 1e9:.0f}", f"{written:.0f}", f"{scratch:.0f}", f"{plan.overhead:.2f}"]
+        print("| " + " | ".join([*row, *(f"{h:.1f}" for h in hours)]) + " |")
+
+
+def time_points(points: int, folder: str) -> tuple[dict[str, Any], float]:
+    """Fuse a series whose points are made when they are asked for, one of them broken; return what was seen."""
+    from napari_focus_stack import InputError
+    from napari_focus_stack.io import StackSource, fuse_batch
+    from napari_focus_stack.io.positions import Positions
+
+    stack = Periodic(512, 20)
+    warmed(stack)
+    process, seen = psutil.Process(), []
+
+    def opened(i: int) -> StackSource:
+        def slice_of(k: int) -> np.ndarray[Any, Any]:
+            if i == points // 2:
+                raise InputError(f"slice {k} is damaged.")
+            return np.roll(stack[k], 7 * i, axis=1)
+
+        seen.append(process.memory_info().rss)
+        return StackSource(slice_of, [f"slice {k}" for k in range(20)], (512, 512), stack.dtype, rgb=False, files=[])
+
+    start = time.perf_counter()
+    positions = Positions("T", (points,), tuple(f"T{i}" for i in range(points)), opened)
+    outputs = {
+        "image": Path(folder) / "f.ome.zarr",
+        "height": Path(folder) / "h.ome.zarr",
+        "report": Path(folder) / "t.csv",
+    }
+    outcome = fuse_batch(positions, FocusStackOptions(), outputs)
+    seconds = time.perf_counter() - start
+    with (Path(folder) / "t.csv").open(encoding="utf-8") as file:
+        failed = [row["stack"] for row in csv.DictReader(file) if row["error"]]
+    settled = seen[len(seen) // 4]
+    facts = {
+        "fused": points - len(outcome.failures),
+        "failed": failed,
+        "grown_mb": (max(seen[len(seen) // 4 :]) - settled) / 1e6,
+    }
+    return facts, seconds
+
+
+def series(points: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        facts, seconds, peak = measured(time_points, points, folder)
+    print(f"\n{points} time points of 20 x 512 x 512 px to one OME-Zarr in {seconds:.0f} s: {facts['fused']} fused,")
+    print(f"{', '.join(facts['failed'])} failed, as the table says; peak memory {peak / 1e9:.2f} GB, which grew by")
+    print(f"{facts['grown_mb']:.0f} MB from the first quarter on.", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=4096, help="side of a slice, px")
+    parser.add_argument("--slices", type=int, default=24)
+    parser.add_argument("--memory", default="1 GB", help="what a run in tiles may use")
+    parser.add_argument("--reference", type=int, default=4096, help="side of the part that is fused in memory, px")
+    parser.add_argument("--points", type=int, default=20, help="time points of the series")
+    parser.add_argument("--workers", action="store_true", help="on a LocalCluster of one and two workers, too")
+    arguments = parser.parse_args()
+    size, slices = arguments.size, arguments.slices
+    rate = against_memory(size, slices, arguments.memory, min(arguments.reference, size))
+    plan_only(100_000, 20, rate)
+    series(arguments.points)
+    if arguments.workers:
+        cluster(min(size, 4096), slices)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Heights of a large image, filled part by part: first on a coarse grid of the whole, then finely in parts.
+
+A height that its own pixels do not tell is taken from around, however far. What
+`pyramid.push_pull` does at once on an image in memory is done here in rounds: every
+part gives its coarse cells, the whole grid of them is solved, and every part goes
+on from there. With enough around each part the pixels are the same, to the last bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .height import TELLING, HeightMaps, doubled
+from .phase import full_maps, half_way
+from .pyramid import FloatImage, pulled, push_pull, pushed
+from .relief import SLOPE_PASSES, broadly, calmed, calmed_smooth, confidence_from_around, smoothed
+
+OWN, KNOWN, WEIGHT, CONFIDENCE, EVIDENCE, INDEX = range(6)
+
+# What an unfilled map holds; and, where only some regions are transparent, where they are, and their own maps.
+PLANES, _PLANES_WITH_OTHER = 6, 10
+_OTHER, _OTHER_HEIGHT, _OTHER_CONFIDENCE, _OTHER_INDEX = range(6, 10)
+
+# A coarse cell is two to the power of this wide, in px of the map.
+COARSE_LEVELS = 5
+
+# How far the rounds, and what comes after them, look around, in px of the map: pulling and pushing each
+# reach twice a cell, the broad view 32, planes and medians less than 16.
+REACH_PX = 4 * (1 << COARSE_LEVELS) + 32 + 16
+
+
+@dataclass(frozen=True)
+class HeightFilling:
+    """How the heights of one image are filled.
+
+    Attributes
+    ----------
+    slices : int
+    depth_of_focus : float
+        In slices.
+    transparent : bool
+        Whether the map is one of a transparent specimen, at a quarter of the size; else it has half the size.
+    mixed : bool
+        Whether some regions are transparent, and others are not.
+    of_change : bool
+        Whether the peak of a transparent specimen is one of change, half way between slices.
+    fill : bool
+    smoothing_px : float
+        The options `fill_height` and `height_smoothing_px`.
+    """
+
+    slices: int
+    depth_of_focus: float
+    transparent: bool = False
+    mixed: bool = False
+    of_change: bool = False
+    fill: bool = True
+    smoothing_px: float = 0.0
+
+    @property
+    def planes(self) -> int:
+        """How many planes an unfilled map has."""
+        return _PLANES_WITH_OTHER if self.mixed else PLANES
+
+    @property
+    def scale(self) -> int:
+        """Pixels of a slice along a pixel of the map."""
+        return 4 if self.transparent else 2
+
+    @property
+    def rounds(self) -> int:
+        """How often the grid is solved."""
+        return 1 if self.transparent else 1 + SLOPE_PASSES
+
+    @property
+    def reach_px(self) -> int:
+        """How far a part must see around itself, in px of the map."""
+        # Passes of `relief.smoothed` look at twice their step, four at each: 7 standard deviations in all.
+        return REACH_PX + int(np.ceil(8 * self.smoothing_px / self.scale))
+
+    def coarse_cells(self, unfilled: FloatImage, everywhere: FloatImage | None) -> tuple[FloatImage, FloatImage]:
+        """Return the value of every coarse cell, and how far it is known.
+
+        Parameters
+        ----------
+        unfilled : float32 array, shape (planes, y, x)
+            Of a part that begins with a cell.
+        everywhere : float32 array, shape (y, x), or None
+            What the round before gave; None in the first.
+        """
+        values, trusts = pulled(_left_over(unfilled, everywhere), unfilled[KNOWN], COARSE_LEVELS)
+        return values[-1], trusts[-1]
+
+    def refined(self, unfilled: FloatImage, everywhere: FloatImage | None, coarse: FloatImage | None) -> FloatImage:
+        """Return heights everywhere in a part, from the solved cells of the part; None where no height is known."""
+        left = _left_over(unfilled, everywhere)
+        if coarse is None:
+            filled = left.copy()
+        else:
+            values, trusts = pulled(left, unfilled[KNOWN], COARSE_LEVELS)
+            filled = pushed(coarse, values[:-1], trusts)
+        return filled if everywhere is None else filled + broadly(everywhere)
+
+    def maps(self, unfilled: FloatImage, everywhere: FloatImage, shape: tuple[int, int]) -> HeightMaps:
+        """Return the maps of a part, at full size.
+
+        Parameters
+        ----------
+        unfilled, everywhere : float32 array
+            As of `refined`, and what its last round gave.
+        shape : tuple of int
+            (y, x) of the part, in px.
+        """
+        height, confidence = self._height(unfilled, everywhere)
+        if self.smoothing_px > 0:
+            smoothing_px = self.smoothing_px / self.scale
+            height = smoothed(height, confidence + np.float32(1e-3), smoothing_px, self.depth_of_focus)
+        np.clip(height, 0, max(self.slices - 1, 0), out=height)
+        if not self.fill:
+            unknown = (unfilled[KNOWN] <= 0) | (not self.transparent) & (unfilled[CONFIDENCE] < TELLING)
+            height[unknown] = np.nan
+        index = unfilled[INDEX].astype(np.uint16)
+        if self.transparent:
+            half_shape = (shape[0] + 1) // 2, (shape[1] + 1) // 2
+            half = HeightMaps(
+                _repeated(index, half_shape), doubled(height, half_shape), doubled(confidence, half_shape)
+            )
+            return full_maps(half_way(half, self.slices) if self.of_change else half, shape, self.slices)
+        if self.mixed:
+            where = unfilled[_OTHER] > 0
+            index[where] = unfilled[_OTHER_INDEX][where].astype(np.uint16)
+            np.copyto(height, unfilled[_OTHER_HEIGHT], where=where)
+            confidence = np.where(where, unfilled[_OTHER_CONFIDENCE], confidence)
+        return HeightMaps(_repeated(index, shape), doubled(height, shape), doubled(confidence, shape))
+
+    def _height(self, unfilled: FloatImage, everywhere: FloatImage) -> tuple[FloatImage, FloatImage]:
+        if self.transparent:
+            confidence = unfilled[CONFIDENCE]
+            return calmed_smooth(everywhere, confidence, self.depth_of_focus), confidence
+        height = calmed(everywhere, unfilled[WEIGHT], self.depth_of_focus)
+        if not self.fill:
+            return height, unfilled[CONFIDENCE]
+        evidence = unfilled[EVIDENCE]
+        around = confidence_from_around(np.maximum(evidence, 0) * unfilled[KNOWN], self.depth_of_focus)
+        confidence = np.maximum(unfilled[CONFIDENCE], around)
+        confidence[evidence < 0] = 0
+        return height, confidence
+
+
+def solved(values: FloatImage, trusts: FloatImage) -> FloatImage | None:
+    """Return the coarse cells of the whole image, those not known filled from around; None if none is known."""
+    return push_pull(values, trusts) if np.any(trusts > 0) else None
+
+
+def _left_over(unfilled: FloatImage, everywhere: FloatImage | None) -> FloatImage:
+    return unfilled[OWN] if everywhere is None else unfilled[OWN] - broadly(everywhere)
+
+
+def _repeated(index: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    y, x = (np.arange(n) // 2 for n in shape)
+    return np.ascontiguousarray(index[np.ix_(y, x)])

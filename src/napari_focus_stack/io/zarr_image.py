@@ -1,0 +1,197 @@
+"""OME-Zarr images to write to, part by part: version 0.4 (Zarr 2) or 0.5 (Zarr 3), with a pyramid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .source import PixelSize
+
+ZARR_ENDINGS = (".zarr",)
+ZARR_FORMATS = (2, 3)
+DEFAULT_FORMAT = 2
+
+# Sides of chunks, the first that divides the tiles is taken; no two tiles then write to one chunk.
+_CHUNK_SIDES = (1024, 512, 256, 128, 64)
+
+# The coarsest level of a pyramid is no larger than this.
+_SMALLEST_PX = 512
+
+# Levels are made from pieces of so many px along either side.
+_PIECE_PX = 4096
+
+
+class ZarrImage:
+    """One image in a Zarr folder of its own, made and filled here, finished by `finish`.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; made by `create`.
+    axes : str
+        Letters of the axes as they are stored, of t, c, y and x, in this order.
+    nearest : bool
+        Whether coarser levels take pixels as they are, as numbers of slices need, rather than means.
+    """
+
+    def __init__(self, path: Path, axes: str, *, nearest: bool = False) -> None:
+        self.path = path
+        self.axes = axes
+        self.nearest = nearest
+
+    def create(self, shape: tuple[int, ...], dtype: Any, side: tuple[int, int], zarr_format: int) -> None:
+        """Make the folder and the finest level, empty; tiles of `side` never share a chunk."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        chunks = (*[1] * (len(shape) - 2), *(chunk_side(s, n) for s, n in zip(side, shape[-2:], strict=True)))
+        make_array(self.path / "0", shape, dtype, chunks, zarr_format, self.axes)
+
+    def write(self, where: tuple[Any, ...], pixels: np.ndarray[Any, Any]) -> None:
+        """Write a part of the finest level."""
+        open_array(self.path / "0")[where] = pixels
+
+    def finish(
+        self, pixel_size: PixelSize, *, name: str, rgb: bool = False, facts: dict[str, Any] | None = None
+    ) -> None:
+        """Make the coarser levels, and write what the image is."""
+        levels = [open_array(self.path / "0")]
+        zarr_format = _format_of(self.path / "0")
+        while max(levels[-1].shape[-2:]) > _SMALLEST_PX:
+            levels.append(self._coarser(levels[-1], len(levels), zarr_format))
+        write_metadata(
+            self.path,
+            zarr_format,
+            {
+                **_multiscales(self.axes, levels[0].shape, [one.shape for one in levels], pixel_size, name),
+                **_colours(self.axes, levels[0].shape, rgb),
+            },
+            facts or {},
+        )
+
+    def _coarser(self, fine: Any, level: int, zarr_format: int) -> Any:
+        *front, height, width = fine.shape
+        shape = (*front, (height + 1) // 2, (width + 1) // 2)
+        chunks = tuple(min(c, n) for c, n in zip(fine.chunks, shape, strict=True))
+        coarse = make_array(self.path / str(level), shape, fine.dtype, chunks, zarr_format, self.axes)
+        for place in np.ndindex(*front):
+            for y, x in _pieces(height, width):
+                pixels = np.asarray(fine[(*place, y, x)])
+                half = pixels[::2, ::2] if self.nearest else _mean_of_four(pixels)
+                coarse[(*place, _halved(y), _halved(x))] = half
+        return coarse
+
+
+def chunk_side(side: int, size: int) -> int:
+    """Return the side of chunks for tiles of a side, in an image of a size."""
+    return min(next((chunk for chunk in _CHUNK_SIDES if side % chunk == 0), side), size)
+
+
+def _halved(part: slice) -> slice:
+    return slice(part.start // 2, (part.stop + 1) // 2)
+
+
+def _pieces(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    for y in range(0, height, _PIECE_PX):
+        for x in range(0, width, _PIECE_PX):
+            yield slice(y, min(y + _PIECE_PX, height)), slice(x, min(x + _PIECE_PX, width))
+
+
+def _mean_of_four(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return pixels at half size, odd edges repeated."""
+    even = np.pad(pixels, [(0, n % 2) for n in pixels.shape], "edge")
+    wide: np.ndarray[Any, Any] = even.astype(np.float64 if pixels.dtype.itemsize > 2 else np.float32)
+    mean = (wide[::2, ::2] + wide[1::2, ::2] + wide[::2, 1::2] + wide[1::2, 1::2]) / 4
+    return (mean if pixels.dtype.kind == "f" else np.rint(mean)).astype(pixels.dtype)
+
+
+def make_array(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: Any,
+    chunks: tuple[int, ...],
+    zarr_format: int,
+    axes: str = "",
+    *,
+    compressed: bool = True,
+) -> Any:
+    """Make an empty Zarr array, with either version of the library."""
+    import zarr
+
+    if not hasattr(zarr, "create_array"):  # Zarr-Python 2
+        plainly = {} if compressed else {"compressor": None}
+        layout = {"shape": shape, "chunks": chunks, "dtype": dtype, "dimension_separator": "/", **plainly}
+        return zarr.open_array(str(path), mode="w", **layout)
+    more: dict[str, Any] = (
+        {"dimension_names": list(axes) or None}
+        if zarr_format == 3
+        else {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
+    )
+    if not compressed:
+        more["compressors"] = None
+    return zarr.create_array(
+        str(path),
+        shape=shape,
+        chunks=chunks,
+        dtype=dtype,
+        zarr_format=zarr_format,
+        fill_value=0,
+        overwrite=True,
+        **more,
+    )
+
+
+def open_array(path: Path) -> Any:
+    """Open an array to write to."""
+    import zarr
+
+    return zarr.open_array(str(path), mode="r+")
+
+
+def _format_of(path: Path) -> int:
+    return 3 if (path / "zarr.json").is_file() else 2
+
+
+def write_metadata(path: Path, zarr_format: int, ome: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Write a group's metadata: OME-Zarr 0.5 in Zarr 3, 0.4 in Zarr 2; `facts` are our own."""
+    own = {"focus_stack": facts} if facts else {}
+    if zarr_format == 3:
+        attributes = {"ome": {"version": "0.5", **ome}, **own}
+        files = {"zarr.json": {"zarr_format": 3, "node_type": "group", "attributes": attributes}}
+    else:
+        for image in ome["multiscales"]:
+            image["version"] = "0.4"
+        files = {".zgroup": {"zarr_format": 2}, ".zattrs": {**ome, **own}}
+    for name, content in files.items():
+        (path / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _multiscales(
+    axes: str, shape: tuple[int, ...], shapes: list[tuple[int, ...]], size: PixelSize, name: str
+) -> dict[str, Any]:
+    um = {"y": size.y_um, "x": size.x_um}
+    kinds = {"t": "time", "c": "channel"}
+    named = [
+        {"name": axis, "type": kinds.get(axis, "space")} | ({"unit": "micrometer"} if um.get(axis) else {})
+        for axis in axes
+    ]
+    datasets = []
+    for level in range(len(shapes)):
+        scale = [(um.get(axis) or 1.0) * (2.0**level if axis in "yx" else 1.0) for axis in axes]
+        datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
+        if level:
+            # The centre of a coarse pixel lies between those of the fine ones.
+            shift = [(um.get(axis) or 1.0) * (2.0**level - 1) / 2 if axis in "yx" else 0.0 for axis in axes]
+            datasets[-1]["coordinateTransformations"].append({"type": "translation", "translation": shift})  # type: ignore[attr-defined]
+    return {"multiscales": [{"name": name, "axes": named, "datasets": datasets}]}
+
+
+def _colours(axes: str, shape: tuple[int, ...], rgb: bool) -> dict[str, Any]:
+    if not rgb or "c" not in axes:
+        return {}
+    colours = ("FF0000", "00FF00", "0000FF", "FFFFFF")[: shape[axes.index("c")]]
+    names = ("red", "green", "blue", "alpha")
+    channels = [{"label": name, "color": colour, "active": True} for name, colour in zip(names, colours, strict=False)]
+    return {"omero": {"channels": channels, "rdefs": {"model": "color"}}}

@@ -1,0 +1,186 @@
+"""Tiles give the pixels of a run in memory, whatever their shape and that of the image and its chunks."""
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+
+from napari_focus_stack import InputError, focus_stack, focus_stack_tiled
+from napari_focus_stack.tiles import plan_tiles
+
+MAPS = ("image", "index", "height", "confidence")
+
+
+def stack_of(shape, slices, seed=0, dtype=np.uint16, channels=0):
+    """Return a slope with a bare patch in which no height is known, larger than what a tile sees."""
+    rng = np.random.default_rng(seed)
+    h, w = shape
+    texture = gaussian_filter(rng.normal(size=shape), 1)
+    texture[h // 8 : h // 2, w // 8 : w // 2] = 0
+    y, x = np.mgrid[:h, :w]
+    height = (slices - 1) * (y / h + x / w) / 2
+    blurred = np.stack([gaussian_filter(texture, k) if k else texture for k in range(slices)])
+    levels = [np.rint(np.abs(height - k)).astype(int) for k in range(slices)]
+    images = [np.take_along_axis(blurred, level[np.newaxis], 0)[0] for level in levels]
+    noisy = np.stack([1000 + 900 * image + rng.normal(0, 9, shape) for image in images])
+    if channels:
+        noisy = np.stack([noisy, noisy[:, ::-1], noisy[:, :, ::-1]], axis=-1)
+    return (
+        noisy.astype(dtype) if np.dtype(dtype).kind == "f" else (noisy / (16 if dtype == np.uint8 else 1)).astype(dtype)
+    )
+
+
+def computed(result):
+    return dict(zip(MAPS, dask.compute(*(getattr(result, name) for name in MAPS)), strict=True))
+
+
+def assert_same(whole, tiled):
+    for name in MAPS:
+        np.testing.assert_array_equal(tiled[name], getattr(whole, name), err_msg=name)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    shape=st.tuples(st.integers(150, 420), st.integers(150, 420)),
+    slices=st.integers(4, 5),
+    levels=st.integers(1, 3),
+    chunks=st.tuples(st.integers(40, 200), st.integers(40, 200)),
+    tile=st.tuples(st.integers(1, 200), st.integers(1, 200)),
+    dtype=st.sampled_from([np.uint8, np.uint16, np.float32]),
+    seed=st.integers(0, 9),
+)
+def test_tiles_give_the_pixels_of_a_run_in_memory(shape, slices, levels, chunks, tile, dtype, seed):
+    stack = stack_of(shape, slices, seed, dtype)
+    lazy = da.from_array(stack, chunks=(1, *chunks))
+    assert_same(focus_stack(stack, levels=levels), computed(focus_stack_tiled(lazy, tile=tile, levels=levels)))
+
+
+@pytest.mark.parametrize("slices", [2, 3])
+def test_of_few_slices_only_what_follows_regions_differs(slices):
+    """Where whole pixels are taken, small regions take after the large ones around them, however large these are."""
+    stack = stack_of((800, 700), slices)
+    whole, tiled = focus_stack(stack, levels=2), computed(focus_stack_tiled(stack, tile=256, levels=2))
+    assert np.mean(whole.image != tiled["image"]) < 1e-2
+    for name in MAPS[1:]:
+        np.testing.assert_array_equal(tiled[name], getattr(whole, name), err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "laplacian-max"},
+        {"method": "log"},
+        {"denoise": 0.4, "z_preference": 0.2},
+        {"fill_height": False, "height_smoothing_px": 5.0},
+        {"halo_radius_px": 9.0, "sharpness_measure": "gradient"},
+        {"light": "transparent"},
+        {"light": "transparent", "fill_height": False},
+        {"noise": (0.5, 20.0)},
+        {"reference_channel": 0},
+    ],
+    ids=str,
+)
+def test_every_option_does(options):
+    stack = stack_of((700, 640), 5 if options.get("light") else 4)
+    assert_same(
+        focus_stack(stack, levels=2, **options), computed(focus_stack_tiled(stack, tile=192, levels=2, **options))
+    )
+
+
+def test_colour_does():
+    stack = stack_of((500, 470), 4, dtype=np.uint8, channels=3)
+    assert_same(focus_stack(stack, levels=2), computed(focus_stack_tiled(stack, tile=128, levels=2)))
+
+
+def test_the_report_is_that_of_a_run_in_memory():
+    stack = stack_of((512, 384), 4)
+    whole = focus_stack(stack, levels=2).sharpness
+    tiled = focus_stack_tiled(stack, tile=128, levels=2).sharpness()
+    np.testing.assert_allclose(tiled.per_slice, whole.per_slice, rtol=1e-5)
+    assert tiled.fused == pytest.approx(whole.fused, rel=1e-5)
+
+
+def test_where_veils_are_lifted_pixels_differ_by_a_gray_level_at_most():
+    stack = stack_of((1500, 1100), 9)
+    whole, tiled = focus_stack(stack, levels=3), computed(focus_stack_tiled(stack, tile=512, levels=3))
+    difference = np.abs(whole.image.astype(int) - tiled["image"])
+    assert difference.max() <= 1
+    assert np.mean(difference > 0) < 5e-3
+    for name in MAPS[1:]:
+        np.testing.assert_array_equal(tiled[name], getattr(whole, name), err_msg=name)
+
+
+def test_a_sample_decides_like_the_whole():
+    """Beyond the memory budget 16 patches tell what the whole would: the pixels hardly change."""
+    stack = stack_of((2200, 2100), 4)
+    whole, tiled = focus_stack(stack, levels=3), focus_stack_tiled(stack, memory="700 MB", levels=3)
+    assert len(tiled.plan) > 1
+    exact = focus_stack_tiled(stack, memory="4 GB", tile=1024, levels=3).run.decisions
+    assert tiled.run.decisions.noise.offset[0] == pytest.approx(exact.noise.offset[0], rel=0.1)
+    found = computed(tiled)
+    assert np.mean(np.abs(found["image"].astype(int) - whole.image) > 9) < 1e-3  # one standard deviation of noise
+    assert np.mean(np.abs(found["height"] - whole.height)) < 0.02
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 9000), st.integers(1, 9000)),
+    halo=st.integers(0, 600),
+    levels=st.integers(3, 6),
+    memory=st.integers(800, 3000),
+    chunk=st.one_of(st.none(), st.tuples(st.integers(1, 3000), st.integers(1, 3000))),
+)
+def test_a_plan_covers_every_pixel_once_and_keeps_its_memory(shape, halo, levels, memory, chunk):
+    align = 1 << levels
+    plan = plan_tiles(shape, halo=halo, align=align, bytes_per_px=61, memory=memory * 10**6, chunk=chunk)
+    assert plan.peak_bytes <= memory * 10**6
+    assert sum(tile.area_px for tile in plan) == shape[0] * shape[1]
+    assert sum(tile.window_px for tile in plan) == plan.seen_px
+    for tile in plan:
+        assert tile.window_px <= plan.largest_window_px
+        for (start, stop), (first, last), size in zip(
+            (tile.y, tile.x), (tile.window_y, tile.window_x), shape, strict=True
+        ):
+            assert start % align == first % align == 0
+            assert start - first >= halo or first == 0
+            assert last - stop >= halo or last == size
+
+
+def test_chunks_are_not_cut_where_that_costs_little():
+    plan = plan_tiles((20_000, 20_000), halo=512, align=64, bytes_per_px=61, memory=4 * 10**9, chunk=(1024, 1024))
+    assert plan.side[0] % 1024 == plan.side[1] % 1024 == 0
+
+
+def test_too_little_memory_is_said_before_anything_runs():
+    with pytest.raises(InputError, match=r"a tile needs at least \d\.\d+ GB of memory"):
+        plan_tiles((9000, 9000), halo=512, align=64, bytes_per_px=61, memory=10**8)
+    with pytest.raises(InputError, match="memory must be a number of bytes"):
+        focus_stack_tiled(stack_of((64, 64), 3), memory="much")
+
+
+@pytest.mark.parametrize("options", [{"method": "height"}, {"mend_rims": True}], ids=str)
+def test_what_needs_the_whole_image_is_refused(options):
+    with pytest.raises(InputError, match="cannot run in tiles"):
+        focus_stack_tiled(stack_of((64, 64), 3), **options)
+
+
+def test_nothing_runs_before_it_is_asked_for():
+    asked = []
+
+    class Counted:
+        shape, dtype, ndim = (3, 600, 600), np.dtype(np.uint16), 3
+
+        def __getitem__(self, key):
+            asked.append(key)
+            return stack[key]
+
+    stack = stack_of((600, 600), 3)
+    decisions = focus_stack_tiled(stack, tile=128, levels=2).run.decisions
+    result = focus_stack_tiled(Counted(), tile=128, levels=2, decisions=decisions)
+    assert asked == []
+    corner = result.image[:100, :100].compute()
+    assert len(asked) == 3  # slices of a single tile
+    np.testing.assert_array_equal(corner, focus_stack(stack, levels=2).image[:100, :100])

@@ -1,0 +1,235 @@
+"""Runs in tiles to files: whole or not there at all, resumed where they stopped, and the same on a cluster."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from napari_focus_stack import FocusStackOptions, InputError, focus_stack
+from napari_focus_stack.io import read_stack
+from napari_focus_stack.io.tiled_files import ClusterWorkers, FileReader, HereWorkers, fuse_into_zarr
+from napari_focus_stack.tiled import ArrayReader, PartReader
+
+MAPS = ("image", "index", "height", "confidence")
+OPTIONS = {"levels": 2}
+
+
+@pytest.fixture(scope="module")
+def stack():
+    rng = np.random.default_rng(0)
+    texture = rng.integers(0, 4000, (600, 500)).astype(np.uint16)
+    calm = np.full_like(texture, 2000)
+    top = np.where(np.arange(600)[:, np.newaxis] < 300, texture, calm)
+    return np.stack([top, (top + texture) // 2, texture - top + calm, calm]).astype(np.uint16)
+
+
+@pytest.fixture(scope="module")
+def whole(stack):
+    return focus_stack(stack, **OPTIONS)
+
+
+@pytest.fixture
+def tiff(stack, tmp_path):
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, stack, photometric="minisblack", tile=(128, 96), compression="zlib")
+    return path
+
+
+def outputs(folder):
+    return {name: folder / f"{name}.ome.zarr" for name in MAPS}
+
+
+def pixels(path):
+    return zarr.open(str(path), mode="r")["0"][:]
+
+
+def fuse(stack, folder, **more):
+    options = FocusStackOptions(**OPTIONS)
+    return fuse_into_zarr(stack, ArrayReader(stack), outputs(folder), rgb=None, options=options, tile=256, **more)
+
+
+def assert_same(whole, folder):
+    for name, path in outputs(folder).items():
+        np.testing.assert_array_equal(pixels(path), getattr(whole, name), err_msg=name)
+    assert [p.name for p in folder.iterdir() if p.name.startswith(".")] == []
+
+
+class Interrupted(HereWorkers):
+    """Stops behind so many jobs, as Ctrl-C does."""
+
+    def __init__(self, jobs):
+        self.left = jobs
+
+    def run(self, jobs):
+        for answer in super().run(jobs):
+            if self.left == 0:
+                raise KeyboardInterrupt
+            self.left -= 1
+            yield answer
+
+
+def test_results_in_files_are_those_of_a_run_in_memory(stack, whole, tmp_path):
+    outcome = fuse(stack, tmp_path)
+    assert_same(whole, tmp_path)
+    assert outcome.sharpness.fused == pytest.approx(whole.sharpness.fused, rel=1e-4)
+
+
+@pytest.mark.parametrize("done", [2, 9, 40])
+def test_an_interrupted_run_goes_on_where_it_stopped(stack, whole, tmp_path, done):
+    with pytest.raises(KeyboardInterrupt):
+        fuse(stack, tmp_path, workers=Interrupted(done))
+    assert not any(path.exists() for path in outputs(tmp_path).values())
+    outcome = fuse(stack, tmp_path, resume=True)
+    assert outcome.resumed == min(done, len(outcome.run.plan))
+    assert_same(whole, tmp_path)
+
+
+def test_a_run_of_other_options_is_not_taken_for_the_interrupted_one(stack, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fuse(stack, tmp_path, workers=Interrupted(2))
+    with pytest.raises(InputError, match="was of another identity"):
+        fuse(stack, tmp_path, resume=True, identity="another stack")
+
+
+def test_results_of_an_earlier_run_are_replaced_only_by_whole_ones(stack, whole, tmp_path):
+    fuse(stack[::-1], tmp_path)
+    before = pixels(tmp_path / "height.ome.zarr")
+    with pytest.raises(KeyboardInterrupt):
+        fuse(stack, tmp_path, workers=Interrupted(3))
+    np.testing.assert_array_equal(pixels(tmp_path / "height.ome.zarr"), before)
+    fuse(stack, tmp_path)
+    assert_same(whole, tmp_path)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_ome_zarr_has_a_pyramid_and_pixel_sizes_and_comes_back(stack, tmp_path, version):
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(
+        path, stack, imagej=True, resolution=(4, 4), metadata={"axes": "ZYX", "unit": "um", "spacing": 2.0}
+    )
+    flags = ["--tile", 256, "--levels", 2, "--height-unit", "um", "--zarr-format", version]
+    command("fuse", path, "-o", tmp_path / "f.ome.zarr", "--height", tmp_path / "h.ome.zarr", *flags)
+    group = zarr.open(str(tmp_path / "f.ome.zarr"), mode="r")
+    attributes = dict(group.attrs)
+    image = attributes.get("ome", attributes)["multiscales"][0]
+    scales = [step["coordinateTransformations"][0]["scale"] for step in image["datasets"]]
+    assert scales == [[0.25, 0.25], [0.5, 0.5]]
+    assert [group[step["path"]].shape for step in image["datasets"]] == [(600, 500), (300, 250)]
+    assert {axis["unit"] for axis in image["axes"]} == {"micrometer"}
+    fine, coarse = group["0"][:].astype(float), group["1"][:]
+    assert np.abs(fine.reshape(300, 2, 250, 2).mean((1, 3)) - coarse).max() <= 0.5
+    height = dict(zarr.open(str(tmp_path / "h.ome.zarr"), mode="r").attrs)["focus_stack"]
+    assert height["unit"] == "um" and height["z_step_um"] == 2.0
+    with read_stack(tmp_path / "f.ome.zarr", min_slices=1) as again:
+        np.testing.assert_array_equal(again[0], group["0"][:])
+
+
+def command(*arguments, check=True):
+    words = [sys.executable, "-m", "napari_focus_stack", *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True, check=check)
+
+
+def test_a_tiled_tiff_is_the_same_image(tiff, whole, tmp_path):
+    command("fuse", tiff, "-o", tmp_path / "f.ome.tif", "--index", tmp_path / "i.tif", "--report", tmp_path / "r.json",
+            "--tile", 200, "--levels", 2)  # fmt: skip
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "f.ome.tif"), whole.image)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "i.tif"), whole.index)
+    assert json.loads((tmp_path / "r.json").read_text())["tiles"]["counts"] == [3, 2]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["f.ome.tif", "i.tif", "r.json", "stack.tif"]
+
+
+def test_a_killed_run_leaves_no_broken_file_and_is_resumed(tiff, whole, tmp_path):
+    words = ["fuse", tiff, "-o", tmp_path / "image.ome.zarr", "--levels", "2", "--tile", "128"]
+    for name in MAPS[1:]:
+        words += [f"--{name}", tmp_path / f"{name}.ome.zarr"]
+    run = subprocess.Popen([sys.executable, "-m", "napari_focus_stack", *map(str, words)], start_new_session=True)
+    journal = tmp_path / ".image.ome.zarr.run" / "journal.jsonl"
+    while not journal.is_file() or journal.read_text().count("\n") < 3:
+        assert run.poll() is None
+        time.sleep(0.005)
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    assert not any(path.exists() for path in outputs(tmp_path).values())
+    again = command(*words, "--resume")
+    assert "known from before" in again.stdout
+    assert_same(whole, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["-o", "f.png", "--tile", "128"], "a run in tiles writes .zarr and .tif"),
+        (["-o", "f.ome.zarr", "--tile", "128", "--level", "plane"], "fitted to the whole height map"),
+        (["-o", "f.ome.zarr", "--scheduler", "host"], "the scheduler must be 'threads' or an address"),
+        (["-o", "f.ome.zarr", "--memory", "1 MB"], "a tile needs at least"),
+        (["-o", "f.ome.zarr", "--zarr-format", "4"], "must be 2 or 3"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_done_in_tiles_is_said(tiff, tmp_path, flags, sentence):
+    flags = [str(tmp_path / flag) if flag.startswith("f.") else flag for flag in flags]
+    run = command("fuse", tiff, *flags, check=False)
+    assert run.returncode == 1 and sentence in run.stderr and run.stderr.count("\n") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["stack.tif"]
+
+
+@pytest.mark.parametrize("layout", ["map", "tiles", "strips", "jpeg", "zarr"])
+def test_a_part_of_a_slice_is_read_as_the_whole_of_it(tmp_path, layout):
+    picture = np.random.default_rng(0).integers(0, 255, (3, 301, 203, 3), np.uint8)
+    path = tmp_path / "s.tif"
+    how = {
+        "map": {},
+        "tiles": {"tile": (64, 48), "compression": "zlib"},
+        "strips": {"rowsperstrip": 33, "compression": "lzw"},
+    }
+    how["jpeg"] = {"tile": (64, 64), "compression": "jpeg"}
+    if layout == "zarr":
+        path = tmp_path / "s.zarr"
+        zarr.save_array(str(path), picture)
+    else:
+        tifffile.imwrite(path, picture, photometric="rgb", **how[layout])
+    with read_stack(path) as stack:
+        for rows, columns in (
+            (slice(0, 50), slice(0, 301)),
+            (slice(60, 290), slice(40, 203)),
+            (slice(300, 301), slice(202, 203)),
+        ):
+            columns = slice(columns.start, min(columns.stop, 203))
+            np.testing.assert_array_equal(PartReader(stack).read(1, rows, columns), stack[1][rows, columns])
+
+
+def test_a_cluster_gives_the_same_pixels_and_a_killed_worker_costs_time_only(tiff, whole, tmp_path):
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+        read_stack(tiff) as stack,
+    ):
+        pids = list(client.run(os.getpid).values())
+        killed = []
+
+        def kill_one(done, total):
+            if done >= 2 and not killed:
+                os.kill(pids[0], signal.SIGKILL)
+                killed.append(pids[0])
+
+        fuse_into_zarr(
+            stack,
+            FileReader([tiff]),
+            outputs(tmp_path),
+            rgb=None,
+            options=FocusStackOptions(**OPTIONS),
+            tile=192,
+            workers=ClusterWorkers(client),
+            progress=kill_one,
+        )
+        assert killed
+    assert_same(whole, tmp_path)
