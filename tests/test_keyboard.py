@@ -119,8 +119,14 @@ def test_nothing_leaks_when_the_panel_is_opened_and_closed_many_times(viewer, wa
 
     from napari_focus_stack.napari_plugin.widget import FocusStackWidget
 
-    viewer.add_image(scene.stack, name="bumps")
+    viewer.add_image(scene.stack[:3, :32, :32], name="bumps")
     layers = viewer.layers.events
+
+    def alive():
+        gc.collect()
+        return {id(item) for item in gc.get_objects() if type(item) is FocusStackWidget}
+
+    before = alive()
 
     def connected():
         emitters = (layers.inserted, layers.removed, layers.reordered, layers.renamed, viewer.dims.events.point)
@@ -142,7 +148,7 @@ def test_nothing_leaks_when_the_panel_is_opened_and_closed_many_times(viewer, wa
         panel.cursor.expand()
         panel.fuse_button.native.click()
         wait_end(panel)
-        viewer.dims.set_point(0, turn % 6)
+        viewer.dims.set_point(0, turn % 3)
         viewer.window.remove_dock_widget(dock)
         del dock, panel
         while len(viewer.layers) > 1:
@@ -151,4 +157,4 @@ def test_nothing_leaks_when_the_panel_is_opened_and_closed_many_times(viewer, wa
         if turn in (2, 19):
             counts.append(settled())
     assert counts[0] == counts[1]
-    assert not [item for item in gc.get_objects() if type(item) is FocusStackWidget]
+    assert alive() <= before

@@ -136,7 +136,7 @@ def fuse_by_map(
     Examples
     --------
     >>> stack = np.stack([np.full((32, 32), gray, np.uint8) for gray in (10, 20, 30)])
-    >>> fuse_by_map(stack, np.full((32, 32), 1.2)).mean()
+    >>> float(fuse_by_map(stack, np.full((32, 32), 1.2)).mean())
     20.0
     """
     steps = fuse_by_map_steps(stack, index, rgb, noise=noise)

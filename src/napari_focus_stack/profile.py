@@ -92,7 +92,7 @@ def contour_interval(low: float, high: float, wanted: int = _BANDS_WANTED) -> fl
 
     Examples
     --------
-    >>> contour_interval(0, 9), contour_interval(-3.1, 4), contour_interval(0, 0)
+    >>> contour_interval(0, 9), contour_interval(-3.1, 3), contour_interval(0, 0)
     (1.0, 0.5, 1.0)
     """
     span = high - low

@@ -16,20 +16,21 @@ class Latest:
 
     def __init__(self) -> None:
         self._next: tuple[Work, Done] | None = None
-        self._running = False
+        self._done: Done | None = None
+        self._outcome: list[Any] = []
         self._closed = False
 
     @property
     def busy(self) -> bool:
         """Whether work is under way or waits."""
-        return self._running
+        return self._done is not None
 
     def request(self, work: Work, done: Done) -> None:
         """Call `work` in a thread and `done` with what it returns in the window's thread, unless it failed."""
         if self._closed:
             return
         self._next = (work, done)
-        if not self._running:
+        if not self.busy:
             self._begin()
 
     def close(self) -> None:
@@ -38,22 +39,22 @@ class Latest:
 
     def _begin(self) -> None:
         assert self._next is not None
-        (work, done), self._next = self._next, None
-        self._running = True
-        outcome: list[Any] = []
-        worker = create_worker(_quietly, work, outcome, _start_thread=False)
-
-        def finished() -> None:
-            self._running = False
-            if self._closed:
-                return
-            if outcome:
-                done(outcome[0])
-            if self._next is not None and not self._running:
-                self._begin()
-
-        worker.finished.connect(finished)
+        (work, self._done), self._next = self._next, None
+        self._outcome = []
+        worker = create_worker(_quietly, work, self._outcome, _start_thread=False)
+        # No closure: Qt would keep it, and with it the panel, beyond the worker.
+        worker.finished.connect(self._finished)
         worker.start()
+
+    def _finished(self) -> None:
+        done, outcome = self._done, self._outcome
+        self._done, self._outcome = None, []
+        if self._closed:
+            return
+        if outcome and done is not None:
+            done(outcome[0])
+        if self._next is not None and not self.busy:
+            self._begin()
 
 
 def _quietly(work: Work, outcome: list[Any]) -> None:
