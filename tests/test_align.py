@@ -176,7 +176,7 @@ def test_a_still_stack_is_left_alone_bit_for_bit(model, still):
 
 
 def test_transparent_cells_that_stand_still_are_left_alone():
-    scene = make_scene("cells-strong", (160, 160), 8)
+    scene = make_scene("cells-strong", SHAPE, 8)
     assert estimate_alignment(scene.stack, "similarity").changes_nothing
 
 

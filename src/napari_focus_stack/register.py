@@ -6,13 +6,14 @@ fitted along (so that it seeks the largest correlation: Evangelidis & Psarakis 2
 A blur that has no direction moves nothing: its part of the difference is a Laplacian,
 to which shift, rotation and scale are orthogonal on the average. What is left of it,
 some hundredths of a pixel, is less at coarse levels, where blur changes less of what
-is seen; so all levels are fitted together, each by its curvature over the share of
-it that is not explained.
+is seen; so all levels are fitted together, each weighted by what it leaves unexplained.
 
 Tried and dropped, for they gained nothing: the mean of both images' gradients in place
 of the template's; weights that fall where the difference is large; the template's
 Laplacian, and gain that changes over the picture, fitted along; bands divided by their
 local contrast. The finest level alone was up to twice as far off on blurred slices.
+Where the mirrored surroundings of the picture reached into what is compared, zoom was
+found 5 % too small.
 
 References
 ----------
@@ -66,6 +67,9 @@ _SMALL_STEP = 0.02
 
 # Rows that lie side by side tell the same after the band-pass: of many, every second is enough.
 _ROW_STEP, _FEW_ROWS = 2, 96
+
+# Beside the edges bands hold what was mirrored there, which stays where it is.
+_MARGIN_PX = 10
 
 # Bands of rows, whose disagreement tells the error: what blur and phase change is alike over many pixels.
 _GROUPS = 12
@@ -294,7 +298,8 @@ class _Equations:
         (middle_y, middle_x), half = _frame(image.shape)
         sums = np.zeros((h, 27))
         every = _ROW_STEP if h > _FEW_ROWS else 1
-        band = image, other.images[level], local, np.float32(middle_x), np.float32(1 / half), every, sums
+        margin = max(min(_MARGIN_PX, min(h, w) // 8), 2)
+        band = image, other.images[level], local, np.float32(middle_x), np.float32(1 / half), every, margin, sums
         run_bands(_equations_band, h, w, *band)
         y = ((np.arange(h) - middle_y) / half)[:, None]
         one, by_y, by_yy = np.stack([np.ones(h), y[:, 0], y[:, 0] ** 2]) @ sums
@@ -335,7 +340,7 @@ class _Equations:
         curved = (curved - mixed @ solved[:, 1:]) * (gain / self.scale) ** 2
         slope = (motion @ self.right[:6] - mixed @ solved[:, 0]) * gain / self.scale
         rest = max(1 - self.correlation**2, _LEAST_REST)
-        weight = np.sqrt(self.count) / (rest * self.square)
+        weight = self.count / (rest * self.square)
         by_row = self.rows[:, 17:21] - gain * self.rows[:, 9:13] - offset * self.rows[:, 13:17]
         slopes = np.stack([by_row, self.y * by_row], axis=-1)[:, [0, 0, 1, 2, 2, 3], [0, 1, 0, 0, 1, 0]]
         edges = np.arange(_GROUPS) * len(slopes) // _GROUPS
@@ -363,20 +368,20 @@ def _solved(levels: Sequence[_Equations], freedom: int) -> _Solution | None:
 
 
 @kernel
-def _equations_band(template, other, matrix, middle, per_px, every, sums, first, last):  # type: ignore[no-untyped-def]
+def _equations_band(template, other, matrix, middle, per_px, every, margin, sums, first, last):  # type: ignore[no-untyped-def]
     """Write the sums along every row that the normal equations are made of; x counts from the middle."""
     h, w = template.shape
     moved = np.empty(w, np.float32)
     known = np.empty(w, np.float32)
-    for y in range(max(first, 2), min(last, h - 2)):
+    for y in range(max(first, margin), min(last, h - margin)):
         if y % every != 0:
             continue
         row_y = matrix[0, 0] * y + matrix[0, 2]
         row_x = matrix[1, 0] * y + matrix[1, 2]
-        for x in range(2, w - 2):
+        for x in range(margin, w - margin):
             sy = row_y + matrix[0, 1] * x
             sx = row_x + matrix[1, 1] * x
-            inside = sy >= 1 and sx >= 1 and sy < h - 2 and sx < w - 2
+            inside = sy >= margin and sx >= margin and sy <= h - 1 - margin and sx <= w - 1 - margin
             sy = min(max(sy, 1.0), h - 2.0)
             sx = min(max(sx, 1.0), w - 2.0)
             i, j = int(sy), int(sx)
@@ -390,7 +395,7 @@ def _equations_band(template, other, matrix, middle, per_px, every, sums, first,
         r0 = r1 = r2 = r3 = np.float32(0)
         aa = a1 = ab = b1 = bb = n = np.float32(0)
         row, above, below = template[y], template[y - 1], template[y + 1]
-        for x in range(2, w - 2):
+        for x in range(margin, w - margin):
             m = known[x]
             gy = m * np.float32(0.5) * (below[x] - above[x])
             gx = m * np.float32(0.5) * (row[x + 1] - row[x - 1])
