@@ -239,6 +239,7 @@ def _command(function: Callable[..., None], specs: Mapping[str, OptionSpec]) -> 
     def run(**arguments: Any) -> None:
         with _exit_status():
             function(**arguments)
+            sys.stdout.flush()
 
     own = inspect.signature(function, eval_str=True).parameters.values()
     parameters = [p for p in own if p.kind is not inspect.Parameter.VAR_KEYWORD]
@@ -309,3 +310,10 @@ def _exit_status() -> Iterator[None]:
     except KeyboardInterrupt:
         terminal.say("interrupted; no partial files are left.")
         raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:  # as "| head" does once it has seen enough
+        terminal.print_no_more()
+        raise SystemExit(DONE) from None
+    except OSError as error:
+        terminal.print_no_more()
+        terminal.say(f"{error.filename or 'the output'} cannot be written or read: {error.strerror or error}.")
+        raise SystemExit(BAD_INPUT) from None

@@ -101,9 +101,12 @@ def staged_outputs(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
         Final path to the one to write now, with the same ending.
     """
     mark = secrets.token_hex(4)
-    staged = {path: path.with_name(f".{path.stem}.{mark}.part{path.suffix}") for path in paths}
+    # Names may have 255 bytes, and the path's own may have all of them.
+    staged = {path: path.with_name(f".{path.stem[:40]}.{mark}{i}.part{path.suffix}") for i, path in enumerate(paths)}
     try:
         yield staged
+        for part in staged.values():
+            _reach_the_disk(part)
         for path, part in staged.items():
             part.replace(path)
     except OSError as error:
@@ -112,7 +115,14 @@ def staged_outputs(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
         ) from error
     finally:
         for part in staged.values():
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the folder itself may have gone, or be read-only by now
+                part.unlink(missing_ok=True)
+
+
+def _reach_the_disk(path: Path) -> None:
+    """Wait until a file is on the disk: a power cut after the renaming would else leave it empty."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def write_image(
