@@ -66,6 +66,7 @@ ORDER = [
     "by_map",
     "io",
     "demo",
+    "diagnosis",
     "terminal",
     "cli",
     "napari_plugin",

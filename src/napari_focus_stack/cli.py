@@ -144,6 +144,13 @@ def measure(
         terminal.print_measures(stack.names, name, values, as_json)
 
 
+def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False) -> None:
+    """Print versions, cores, memory, kernels on disk and display: what a report of a fault should tell."""
+    from .diagnosis import diagnosis
+
+    terminal.print_facts(diagnosis(), as_json)
+
+
 def demo(
     headless: Annotated[bool, typer.Option("--headless", help="Write the files only; do not open napari.")] = False,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.")] = DEMO_FOLDER,
@@ -272,7 +279,7 @@ def build_app(specs: Mapping[str, OptionSpec]) -> typer.Typer:
     # Plain help: rich's boxes cut long flags short in 80 columns, and take time to load.
     app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.callback()(_root)
-    for function in (fuse, measure, demo):
+    for function in (fuse, measure, demo, info):
         app.command()(_command(function, specs))
     return app
 

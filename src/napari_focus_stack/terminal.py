@@ -74,6 +74,16 @@ def print_summary(
     _print_table([], [list(row) for row in rows.items()])
 
 
+def print_facts(facts: Mapping[str, str], as_json: bool) -> None:
+    """Print names and what belongs to them, as a table or as JSON."""
+    if as_json:
+        import json
+
+        print(json.dumps(dict(facts), indent=2))
+        return
+    _print_table([], [list(row) for row in facts.items()])
+
+
 def print_measures(names: tuple[str, ...], measure: str, values: list[float], as_json: bool) -> None:
     """Print the sharpness of every slice, as a table or as JSON."""
     best = max(range(len(values)), key=values.__getitem__)
