@@ -15,7 +15,24 @@ from napari_focus_stack.errors import InputError
 from napari_focus_stack.io import read_stack
 
 # Sizes that lie, offsets behind the end, numbers that overflow when multiplied.
-ODD_NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**40, 2**63 - 1)
+ODD_NUMBERS = (
+    0,
+    1,
+    2,
+    8,
+    16,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+    2**40,
+    2**63 - 1,
+)
 ODD_TEXTS = ("0", "-1", "1", "3", "65536", "1000000000", "99999999999999999999", "1e999", "nan", "", "x", "[]", "null")
 
 

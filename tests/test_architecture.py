@@ -70,6 +70,7 @@ ORDER = [
     "tiled",
     "io",
     "demo",
+    "diagnosis",
     "terminal",
     "cli",
     "napari_plugin",

@@ -272,6 +272,20 @@ def test_a_list_of_tags_that_never_ends_is_refused(tmp_path):
         read_stack(path)
 
 
+def test_a_list_of_pages_that_goes_in_circles_is_refused(tmp_path):
+    """Found by Atheris: the reader followed it for ever."""
+    path = tmp_path / "s.tif"
+    tifffile.imwrite(path, np.zeros((3, 8, 8), np.uint8), photometric="minisblack", metadata=None)
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tif:
+        first, last = tif.pages[0].offset, tif.pages[2].offset
+        entries = len(tif.pages[2].tags)
+    content[last + 2 + 12 * entries : last + 6 + 12 * entries] = struct.pack("<I", first)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="back to its beginning"):
+        read_stack(path)
+
+
 @pytest.mark.parametrize("claim", ["SizeZ", "images"])
 def test_more_slices_than_a_run_takes_are_refused(tmp_path, claim):
     path = tmp_path / "s.tif"

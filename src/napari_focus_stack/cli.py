@@ -178,6 +178,13 @@ def measure(
         terminal.print_measures(stack.names, name, values, as_json)
 
 
+def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False) -> None:
+    """Print versions, cores, memory, kernels on disk and display: what a report of a fault should tell."""
+    from .diagnosis import diagnosis
+
+    terminal.print_facts(diagnosis(), as_json)
+
+
 def demo(
     headless: Annotated[bool, typer.Option("--headless", help="Write the files only; do not open napari.")] = False,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.")] = DEMO_FOLDER,
@@ -317,6 +324,7 @@ def _command(function: Callable[..., None], specs: Mapping[str, OptionSpec]) -> 
     def run(**arguments: Any) -> None:
         with _exit_status():
             function(**arguments)
+            sys.stdout.flush()
 
     own = inspect.signature(function, eval_str=True).parameters.values()
     parameters = [p for p in own if p.kind is not inspect.Parameter.VAR_KEYWORD]
@@ -349,7 +357,7 @@ def build_app(specs: Mapping[str, OptionSpec]) -> typer.Typer:
     # Plain help: rich's boxes cut long flags short in 80 columns, and take time to load.
     app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.callback()(_root)
-    for function in (fuse, measure, demo):
+    for function in (fuse, measure, demo, info):
         app.command()(_command(function, specs))
     return app
 
@@ -387,3 +395,10 @@ def _exit_status() -> Iterator[None]:
     except KeyboardInterrupt:
         terminal.say("interrupted; no partial files are left.")
         raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:  # as "| head" does once it has seen enough
+        terminal.print_no_more()
+        raise SystemExit(DONE) from None
+    except OSError as error:
+        terminal.print_no_more()
+        terminal.say(f"{error.filename or 'the output'} cannot be written or read: {error.strerror or error}.")
+        raise SystemExit(BAD_INPUT) from None

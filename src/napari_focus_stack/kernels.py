@@ -91,6 +91,13 @@ def row_function(function: Callable[..., Any]) -> Callable[..., Any]:
     return _Uncompiled(function, cached=False)
 
 
+def cache_folder(kernel: Callable[..., Any]) -> str | None:
+    """Return where a kernel and those beside it are kept on disk; None where no folder may be written to."""
+    compiled: Any = kernel.compiled() if isinstance(kernel, _Uncompiled) else kernel
+    path: str | None = compiled.stats.cache_path
+    return path
+
+
 def thread_count() -> int:
     """Return how many threads kernels use: NAPARI_FOCUS_STACK_THREADS, else the cores this process may use."""
     asked = os.environ.get("NAPARI_FOCUS_STACK_THREADS", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
@@ -27,6 +28,12 @@ def print_anything() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def print_no_more() -> None:
+    """Let go of a stdout that takes nothing any more; Python would complain about it once more at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
@@ -88,6 +95,16 @@ def print_batch(outcome: BatchOutcome) -> None:
         name.replace("image", "fused image").replace("report", "table"): str(p) for name, p in outcome.written.items()
     }
     _print_table([], [list(row) for row in rows.items()])
+
+
+def print_facts(facts: Mapping[str, str], as_json: bool) -> None:
+    """Print names and what belongs to them, as a table or as JSON."""
+    if as_json:
+        import json
+
+        print(json.dumps(dict(facts), indent=2))
+        return
+    _print_table([], [list(row) for row in facts.items()])
 
 
 def print_measures(names: tuple[str, ...], measure: str, values: list[float], as_json: bool) -> None:

@@ -29,7 +29,10 @@ def check_complete(path: Path) -> None:
             return _chain_is_whole(file, path.stat().st_size)
 
     if not decoded(str(path), is_whole):
-        raise InputError(f"{path} is cut short: its list of pages points behind its end; copy or save it again.")
+        raise InputError(
+            f"{path} is cut short: its list of pages points behind its end, or back to its beginning; "
+            "copy or save it again."
+        )
 
 
 def _chain_is_whole(file: BinaryIO, size: int) -> bool:
@@ -55,7 +58,7 @@ def _chain_is_whole(file: BinaryIO, size: int) -> bool:
             if nbytes > offset_bytes and value + nbytes > size:
                 return False
         offset = following
-    return bool(seen)
+    return bool(seen) and not offset
 
 
 def pixel_size_of(tif: TiffFile) -> PixelSize:

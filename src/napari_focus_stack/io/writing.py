@@ -105,9 +105,12 @@ def staged_outputs(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
         Final path to the one to write now, with the same ending.
     """
     mark = secrets.token_hex(4)
-    staged = {path: path.with_name(f".{path.stem}.{mark}.part{path.suffix}") for path in paths}
+    # Names may have 255 bytes, and the path's own may have all of them.
+    staged = {path: path.with_name(f".{path.stem[:40]}.{mark}{i}.part{path.suffix}") for i, path in enumerate(paths)}
     try:
         yield staged
+        for part in staged.values():
+            _reach_the_disk(part)
         for path, part in staged.items():
             put_in_place(part, path)
     except OSError as error:
@@ -116,10 +119,12 @@ def staged_outputs(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
         ) from error
     finally:
         for part in staged.values():
-            if part.is_dir():
-                shutil.rmtree(part, ignore_errors=True)
-            else:
-                part.unlink(missing_ok=True)
+            # The folder itself may have gone, or be read-only by now.
+            with contextlib.suppress(OSError):
+                if part.is_dir():
+                    shutil.rmtree(part)
+                else:
+                    part.unlink(missing_ok=True)
 
 
 def put_in_place(part: Path, path: Path) -> None:
@@ -133,6 +138,14 @@ def put_in_place(part: Path, path: Path) -> None:
         path.rename(old)
     part.rename(path)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _reach_the_disk(path: Path) -> None:
+    """Wait until a file is on the disk: a power cut after the renaming would else leave it empty."""
+    if path.is_dir():
+        return
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def write_image(
