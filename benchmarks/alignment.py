@@ -120,7 +120,7 @@ def spoilt_rows(args: argparse.Namespace) -> Iterator[str]:
     motion = Motion.drift(args.slices, seed=args.seed, **MOTIONS["slow"] | {"gain": 0})
     scene = make_scene("bumps", shape, args.slices, "low", args.seed, motion=motion)
     rng = np.random.default_rng(args.seed)
-    for place in (0, args.slices // 2, args.slices - 3):
+    for place in (0, args.slices // 3, args.slices - 3):
         kinds = {
             "as it was": scene.stack[place],
             "blank": np.full(shape, 9000),

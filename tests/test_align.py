@@ -223,9 +223,14 @@ def test_a_slice_of_something_else_does_not_move_the_others(spoil, place, moving
         assert alignment.warnings == ()
     else:
         assert [k for k, one in enumerate(alignment.slices) if not one.estimated] == [place]
-        assert f"Slice {place} (counted from 0) could not be aligned" in alignment.warnings[0]
+        assert len(alignment.warnings) == 1
+        assert alignment.warnings[0].startswith(f"Slice {place} (counted from 0) ")
+        # An end of the stack is so blurred that it may look alike upside down.
+        assert alignment.slices[place].left_out or (spoil, place) == ("upside down", SLICES - 1)
     result = focus_stack(stack, alignment=alignment)
     assert result.warnings[: len(alignment.warnings)] == alignment.warnings
+    if alignment.reference == SLICES // 2 and place != SLICES // 2 - 1:
+        assert psnr(result.image, moving.truth, moving.data_range) > 28
 
 
 @pytest.mark.parametrize("model", MODELS)

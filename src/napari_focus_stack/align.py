@@ -34,6 +34,12 @@ from .warp import IDENTITY, Affine, composed, covered, inverted, warp
 _LEAST_CORRELATION = 0.2
 _LARGEST_ERROR_PX = 1.0
 
+# Shift along y and x, zoom, turn, stretch, shear: a tilted plane that is focused through feigns some stretch.
+_TRUST = np.array([1.0, 1.0, 1.0, 1.0, 8.0, 8.0])
+
+# Where the others resemble their neighbours by this much on the median, one that does not is none of them.
+_ALIKE = 0.5
+
 # From slice to slice, root mean square over picture and stack: less is no reason to resample anything.
 _WORTH_PX = 0.1
 
@@ -98,6 +104,7 @@ class AlignmentEstimator:
         # The last slice that was aligned, and one after it that was not.
         self._last: tuple[int, Bands] | None = None
         self._stray: tuple[int, Bands] | None = None
+        self._likeness: dict[int, float] = {}
         self._blocks: FloatArray | None = None
         self._light: list[tuple[FloatArray, FloatArray]] = []
         self._step_px = 1
@@ -124,6 +131,8 @@ class AlignmentEstimator:
     def _linked(self, template: tuple[int, Bands], k: int, bands: Bands) -> bool:
         start = self._links[-1].fit.motion if self._links else None
         found = fit(template[1], bands, ALIGN_MODELS[self._model].freedom, start)
+        for one in (template[0], k):
+            self._likeness[one] = max(self._likeness.get(one, -1.0), found.correlation)
         if found.correlation < _LEAST_CORRELATION or self._error_px(found.error) > _LARGEST_ERROR_PX * self._step_px:
             return False
         self._links.append(_Link(template[0], k, found))
@@ -150,6 +159,7 @@ class AlignmentEstimator:
         matrices = self._chained(steps, reference)
         gains, offsets = self._brightened(reference)
         correlations = self._correlations(reference)
+        foreign = self._foreign(linked)
         slices = tuple(
             SliceAlignment(
                 _rows(matrices[k]),
@@ -157,11 +167,12 @@ class AlignmentEstimator:
                 tuple(float(o) for o in offsets[k]),
                 correlations.get(k),
                 model == "none" or k in linked,
+                k in foreign,
             )
             for k in range(self._count)
         )
         h, w = self._kind.shape[:2]
-        warnings = () if self._model == "none" else self._warnings(linked)
+        warnings = () if self._model == "none" else self._warnings(linked, foreign)
         told = [reason] if self._model != "none" else []
         if self._brightness != "off":
             change = float(np.abs(gains - 1).max())
@@ -178,7 +189,7 @@ class AlignmentEstimator:
             between = slice(link.of, link.to)
             motions[between] = link.fit.motion / (link.to - link.of)
             errors[between] = link.fit.error / (link.to - link.of)
-        return steadied(motions, errors, self._step_px) if count else motions
+        return steadied(motions, errors, _TRUST * self._step_px) if count else motions
 
     def _decided(self, size_px: float, linked: set[int]) -> tuple[str, str]:
         """Return the model that is applied, and why."""
@@ -226,19 +237,23 @@ class AlignmentEstimator:
     def _correlations(self, reference: int) -> dict[int, float]:
         return {(link.to if link.to > reference else link.of): link.fit.correlation for link in self._links}
 
-    def _warnings(self, linked: set[int]) -> tuple[str, ...]:
-        stray = [k for k in range(self._count) if k not in linked]
+    def _foreign(self, linked: set[int]) -> set[int]:
+        """Return slices that resemble none of their neighbours, in a stack whose slices do."""
+        if not linked or np.median([link.fit.correlation for link in self._links]) < _ALIKE:
+            return set()
+        return {k for k in range(self._count) if k not in linked and self._likeness.get(k, 0.0) < _LEAST_CORRELATION}
+
+    def _warnings(self, linked: set[int], foreign: set[int]) -> tuple[str, ...]:
         if not linked:
             return ("No slice resembles its neighbours enough to be aligned; all were left as they are.",)
         told = []
+        stray = [k for k in range(self._count) if k not in linked and k not in foreign]
+        if foreign:
+            were = "resemble their neighbours and were" if len(foreign) > 1 else "resembles its neighbours and was"
+            told.append(f"{_named(sorted(foreign))} hardly {were} left out; look at what is in there.")
         if stray:
-            named = ", ".join(str(k) for k in stray[:_MOST_NAMED]) + (", …" if len(stray) > _MOST_NAMED else "")
-            many = len(stray) > 1
-            told.append(
-                f"Slice{'s' if many else ''} {named} (counted from 0) could not be aligned and "
-                f"{'were' if many else 'was'} moved as {'their' if many else 'its'} neighbours are; "
-                f"leave {'them' if many else 'it'} out if {'they do' if many else 'it does'} not belong to the stack."
-            )
+            were = "were moved as their" if len(stray) > 1 else "was moved as its"
+            told.append(f"{_named(stray)} could not be aligned and {were} neighbours are.")
         joined = {k for link in self._links for k in range(link.of, link.to)}
         gaps = [k for k in range(min(linked), max(linked)) if k not in joined]
         if gaps:
@@ -247,6 +262,12 @@ class AlignmentEstimator:
                 "there as elsewhere."
             )
         return tuple(told)
+
+
+def _named(slices: list[int]) -> str:
+    more = ", …" if len(slices) > _MOST_NAMED else ""
+    numbers = ", ".join(str(k) for k in slices[:_MOST_NAMED])
+    return f"Slice{'s' if len(slices) > 1 else ''} {numbers}{more} (counted from 0)"
 
 
 def _rows(matrix: Affine) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -287,6 +308,8 @@ class Aligner:
     def aligned(self, k: int, image: npt.ArrayLike) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
         """Return slice k where the reference slice lies, and which pixels it covers; None for all of them.
 
+        Slices that were left out cover none.
+
         Raises
         ------
         InputError
@@ -295,6 +318,8 @@ class Aligner:
         self.alignment.for_stack(0 if k < len(self.alignment) else k + 1, self._raw.shape, self._raw.channels)
         one = self.alignment.slices[k]
         source = self._raw.checked(image)
+        if one.left_out:
+            return source[self._window].reshape(self.kind.shape), np.zeros(self.kind.shape[:2], bool)
         if one.changes_nothing:
             return source[self._window].reshape(self.kind.shape), None
         lights = [np.broadcast_to(v, self._raw.channels) for v in (one.gain, one.offset)]

@@ -36,6 +36,8 @@ class SliceAlignment:
         None where there was no estimate, as for the reference slice itself.
     estimated : bool
         False where its place was taken from its neighbours.
+    left_out : bool
+        Whether it resembles none of its neighbours, and is not fused.
     """
 
     matrix: tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -43,6 +45,7 @@ class SliceAlignment:
     offset: tuple[float, ...] = (0.0,)
     correlation: float | None = None
     estimated: bool = True
+    left_out: bool = False
 
     @property
     def affine(self) -> Affine:
@@ -53,7 +56,7 @@ class SliceAlignment:
     def changes_nothing(self) -> bool:
         """Whether the slice stays as it is, to the last bit."""
         same_light = all(g == 1 for g in self.gain) and all(o == 0 for o in self.offset)
-        return same_light and np.array_equal(self.affine, IDENTITY)
+        return same_light and not self.left_out and np.array_equal(self.affine, IDENTITY)
 
 
 @dataclass(frozen=True)
@@ -254,4 +257,5 @@ def _slice_of(told: Mapping[str, Any]) -> SliceAlignment:
         offset,
         None if correlation is None else float(correlation),
         bool(told.get("estimated", True)),
+        bool(told.get("left_out", False)),
     )

@@ -270,8 +270,10 @@ def memory_needed(shape: Sequence[int], dtype: npt.DTypeLike, options: FocusStac
     rims = bool(options and options.mend_rims)
     # Two means and the slice before; whole numbers are kept in 16 bits.
     following = kind.dtype.itemsize + 4 if kind.dtype.kind != "f" and kind.dtype.itemsize <= 2 else 12
-    per_channel = 11.5 + (3.2 + 2 * rims) * kind.dtype.itemsize + following
-    shared = 35.4 + 5.4 * denoise + 5 * rims
+    # The slice as it was put back, and the pixels it covers, with a pyramid of them.
+    aligned = bool(options and options.aligns)
+    per_channel = 11.5 + (3.2 + 2 * rims) * kind.dtype.itemsize + following + aligned * kind.dtype.itemsize
+    shared = 35.4 + 5.4 * denoise + 5 * rims + 6.5 * aligned
     # Whole pixels of three slices are kept while all else is, too.
     few = 12 if shape[0] == 3 else 0
     return int(pixels * (per_channel * kind.channels + shared + few))

@@ -28,7 +28,7 @@ _LINKS_FOR_SLOPE = 5
 _ROUNDS = 20
 
 
-def steadied(motions: FloatArray, errors: FloatArray, least_error_px: float = 1.0) -> FloatArray:
+def steadied(motions: FloatArray, errors: FloatArray, least_error_px: npt.ArrayLike = 1.0) -> FloatArray:
     """Return motions from slice to slice as they most likely are.
 
     Parameters
@@ -37,7 +37,7 @@ def steadied(motions: FloatArray, errors: FloatArray, least_error_px: float = 1.
         Estimates, in px.
     errors : float array, shape (n, parameters)
         As expected; infinite where there is no estimate: there the course stands.
-    least_error_px : float
+    least_error_px : float, or one for every parameter
         Pixels of the slice for each of the finest image that was looked at.
 
     Examples
@@ -49,10 +49,11 @@ def steadied(motions: FloatArray, errors: FloatArray, least_error_px: float = 1.
     >>> steadied(0.04 * drift, np.full((12, 1), 0.02)).any()
     np.False_
     """
+    least = np.broadcast_to(np.asarray(least_error_px, np.float64), motions.shape[1])
     return np.stack(
         [
-            _steadied(motion, np.hypot(_ERROR_FACTOR * error, _LEAST_ERROR_PX * least_error_px), least_error_px)
-            for motion, error in zip(motions.T, errors.T, strict=True)
+            _steadied(motion, np.hypot(_ERROR_FACTOR * error, _LEAST_ERROR_PX * one), float(one))
+            for motion, error, one in zip(motions.T, errors.T, least, strict=True)
         ],
         axis=1,
     )
