@@ -238,7 +238,7 @@ class FocusStackWidget(FocusStackPanel):
         try:
             options = self.option_rows.options()
             quick_look = self._quick_look(options) if live else None
-            self._runner.start(chosen.stack, options, quick_look, self._known_alignments(options) if live else None)
+            self._runner.start(chosen.stack, options, quick_look, self._known(options) if live else None)
         except InputError as refusal:
             self._fail(refusal)
             return
@@ -246,14 +246,14 @@ class FocusStackWidget(FocusStackPanel):
         self._began = perf_counter()
         self._begin(chosen)
 
-    def _known_alignments(self, options: FocusStackOptions) -> dict[Position, Alignment] | None:
+    def _known(self, options: FocusStackOptions) -> dict[Position, Alignment]:
         """Return the alignments of the result on show, if the same was asked for."""
         shown = self.shown_of_chosen()
         if shown is None:
-            return None
+            return {}
         before = shown.results.options
         alike = (before.align, before.match_brightness) == (options.align, options.match_brightness)
-        return shown.results.alignments if alike else None
+        return shown.results.alignments if alike else {}
 
     def _begin(self, chosen: StackChoice) -> None:
         self._running = chosen
@@ -456,8 +456,10 @@ class FocusStackWidget(FocusStackPanel):
         """Return what to show before the whole is there; None where that takes no longer, or nothing is in view."""
         shown = self.shown_of_chosen()
         fused = self.shown_layer("image")
-        # A quick look would be at slices that are not aligned.
-        if shown is None or fused is None or options.aligns:
+        if shown is None or fused is None:
+            return None
+        if options.aligns and (options.crop or self.position_in_view(shown.choice) not in self._known(options)):
+            # Where the slices lie is not known before the whole was looked at.
             return None
         choice, known = shown.choice, self._seconds_per_value or 0.0
         stack = choice.stack
