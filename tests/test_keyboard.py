@@ -68,7 +68,17 @@ def test_in_a_narrow_dock_tab_goes_from_top_to_bottom_and_every_stop_has_a_name(
         assert stop.accessibleName() or text, stop
 
 
-def test_marked_letters_are_unique_and_not_those_of_the_menus(viewer, opened):
+def test_space_on_fuse_fuses(viewer, panel, wait_end, qtbot, scene):
+    from qtpy.QtCore import Qt
+
+    viewer.add_image(scene.stack, name="bumps")
+    qtbot.keyClick(panel.fuse_button.native, Qt.Key.Key_Space)
+    wait_end(panel)
+    assert "bumps fused" in viewer.layers
+
+
+def test_letters_are_unique_and_curves_readable_in_every_theme(viewer, opened):
+    from qtpy.QtGui import QColor
     from qtpy.QtWidgets import QAbstractButton, QLabel, QMenuBar
 
     def marked(text):
@@ -82,19 +92,6 @@ def test_marked_letters_are_unique_and_not_those_of_the_menus(viewer, opened):
     assert len(set(letters)) == len(letters)
     menus = viewer.window._qt_window.findChild(QMenuBar)
     assert not set(letters) & {letter for action in menus.actions() for letter in marked(action.text())}
-
-
-def test_space_on_fuse_fuses(viewer, panel, wait_end, qtbot, scene):
-    from qtpy.QtCore import Qt
-
-    viewer.add_image(scene.stack, name="bumps")
-    qtbot.keyClick(panel.fuse_button.native, Qt.Key.Key_Space)
-    wait_end(panel)
-    assert "bumps fused" in viewer.layers
-
-
-def test_curves_are_readable_in_every_theme(viewer, opened):
-    from qtpy.QtGui import QColor
 
     for theme, plot in itertools.product(
         ["dark", "light"], (opened.sharpness_view.plot, opened.cursor.plot, opened.heights_seen.plot)

@@ -103,6 +103,29 @@ def test_a_slider_that_is_dragged_shows_quick_looks_and_ends_with_the_last(panel
     np.testing.assert_array_equal(layer.data, focus_stack(scene.stack, z_preference=0.15).image)
 
 
+def test_quick_look_at_aligned_slices_is_aligned(viewer, panel, run, wait_end, scene, monkeypatch):
+    monkeypatch.setattr(widget, "_WHOLE_AT_ONCE_S", 0)
+    shaken = np.stack([np.roll(image, 3 * k, axis=1) for k, image in enumerate(scene.stack)])
+    viewer.add_image(shaken, name="shaken", scale=(2, 0.5, 0.5))
+    panel.option_rows.widgets["align"].value = "shift"
+    run(panel)
+    known = panel._shown.results.alignments[()]
+    assert np.ptp(known.shifts_px[:, 1]) > 10
+    layer = viewer.layers["shaken fused"]
+    viewer.layers["shaken focus index"].visible = True
+    layer.corner_pixels = np.array([[part.start for part in SEEN], [part.stop - 1 for part in SEEN]])
+    layer.scale_factor, panel._seconds_per_value = 0.5, 1e-9
+    looks = []
+    paste = panel._pasted.paste
+    monkeypatch.setattr(panel._pasted, "paste", lambda *some: (paste(*some), looks.append(layer.data[SEEN].copy())))
+    panel.option_rows.widgets["method"].value = "log"
+    wait_end(panel)
+    expected = focus_stack(shaken, method="log", align="shift", alignment=known).image
+    np.testing.assert_array_equal(layer.data, expected)
+    assert len(looks) == 1
+    np.testing.assert_array_equal(looks[0], expected[SEEN])
+
+
 # ---- what is planned -------------------------------------------------------------------------------
 
 

@@ -72,7 +72,7 @@ def test_stroke_takes_the_slice_in_view_and_the_image_follows(viewer, panel, pai
     assert strokes.selected_label == 2
 
 
-def test_undo_and_redo_reach_the_image(viewer, panel, painted, scene):
+def test_undo_redo_and_deleting_the_strokes_reach_the_image(viewer, panel, painted, scene):
     _strokes, settle = painted
     fused = viewer.layers["bumps fused"]
     with_stroke = fused.data.copy()
@@ -82,6 +82,18 @@ def test_undo_and_redo_reach_the_image(viewer, panel, painted, scene):
     panel.retouch.redo_button.click()
     settle()
     np.testing.assert_array_equal(fused.data, with_stroke)
+    # The slice in view is seen meanwhile, if wanted.
+    panel.retouch.slice_box.setChecked(True)
+    assert not fused.visible
+    assert viewer.layers["bumps retouch"].visible
+    panel.retouch.slice_box.setChecked(False)
+    assert fused.visible
+    assert not viewer.layers["bumps focus index"].visible
+    # Without its strokes the image is as it was fused.
+    viewer.layers.remove("bumps retouch")
+    np.testing.assert_array_equal(fused.data, focus_stack(scene.stack).image)
+    assert "retouched_px" not in fused.metadata[PLUGIN]
+    assert not panel.retouch.undo_button.isEnabled()
 
 
 def test_strokes_are_kept_through_another_run(viewer, panel, painted, run, scene):
@@ -99,13 +111,6 @@ def test_strokes_are_kept_through_another_run(viewer, panel, painted, run, scene
     np.testing.assert_array_equal(fused[:30], again[:30])
 
 
-def test_strokes_that_are_deleted_leave_the_fused_image(viewer, panel, painted, scene):
-    viewer.layers.remove("bumps retouch")
-    np.testing.assert_array_equal(viewer.layers["bumps fused"].data, focus_stack(scene.stack).image)
-    assert "retouched_px" not in viewer.layers["bumps fused"].metadata[PLUGIN]
-    assert not panel.retouch.undo_button.isEnabled()
-
-
 def test_saved_strokes_that_are_opened_again_are_taken_up(viewer, panel, painted, tmp_path, scene):
     strokes, settle = painted
     with_stroke = viewer.layers["bumps fused"].data.copy()
@@ -117,15 +122,6 @@ def test_saved_strokes_that_are_opened_again_are_taken_up(viewer, panel, painted
     settle()
     assert "bumps retouch" not in names(viewer)
     np.testing.assert_array_equal(viewer.layers["bumps fused"].data, with_stroke)
-
-
-def test_slice_is_seen_while_painting(viewer, panel, painted):
-    panel.retouch.slice_box.setChecked(True)
-    assert not viewer.layers["bumps fused"].visible
-    assert viewer.layers["bumps retouch"].visible
-    panel.retouch.slice_box.setChecked(False)
-    assert viewer.layers["bumps fused"].visible
-    assert not viewer.layers["bumps focus index"].visible
 
 
 def test_strokes_of_a_time_series_are_of_their_time(viewer, panel, run, qtbot, scene):
@@ -147,6 +143,9 @@ def test_strokes_of_a_time_series_are_of_their_time(viewer, panel, run, qtbot, s
 
 def test_map_is_applied_to_another_channel(viewer, panel, layer, wait_end, scene):
     viewer.add_image(np.zeros((7, 160, 190), np.uint8), name="another size")
+    panel.stack_choice.value = layer
+    assert not panel.others.apply_button.isEnabled()
+    assert "No other layer has slices of this number and size" in panel.others.told.text()
     dim = (scene.stack // 16).astype(np.uint8)
     other = viewer.add_image(dim, name="red", colormap="red", contrast_limits=(0, 255), **SIZED)
     panel.stack_choice.value = layer
@@ -179,11 +178,6 @@ def test_map_of_one_time_is_applied_to_the_others(viewer, panel, run, wait_end, 
         np.testing.assert_array_equal(made.data[t, 0], fuse_by_map(series[t], height))
 
 
-def test_without_a_fitting_layer_the_section_says_so(viewer, panel, layer):
-    assert not panel.others.apply_button.isEnabled()
-    assert "No other layer has slices of this number and size" in panel.others.told.text()
-
-
 # ---- the relief ------------------------------------------------------------------------------------
 
 
@@ -203,6 +197,15 @@ def test_relief_is_the_height_map_under_the_fused_image(viewer, panel, relief, l
     assert relief.texture.shape == (160, 190, 3)
     shade = np.asarray(relief.texture, float)[..., 0]
     assert np.corrcoef(shade.ravel(), result.image.ravel())[0, 1] > 0.99
+    # Seen from the front and above.
+    camera = getattr(viewer, "scene", viewer).camera
+    look, up = np.array(camera.view_direction), np.array(camera.up_direction)
+    # Later slices come towards the camera, and rise in the picture.
+    assert np.sign(relief.scale[0]) * look[0] < -0.5
+    assert np.sign(relief.scale[0]) * up[0] > 0.5
+    assert look[1] < -0.5
+    # From this side z comes towards the camera, as it does in napari's picture of a slice.
+    assert (str(camera.orientation[0]) == "towards") == (look[0] < 0)
     # True to scale, and where the stack lies.
     assert np.abs(relief.scale).tolist() == [2, 0.5, 0.25]
     np.testing.assert_allclose(relief.data_to_world((0, 5, 9))[1:], layer.data_to_world((0, 5, 9))[1:])
@@ -213,17 +216,6 @@ def test_relief_is_the_height_map_under_the_fused_image(viewer, panel, relief, l
     before = relief.scale[0]
     panel.relief.turn_box.setChecked(True)
     assert relief.scale[0] == -before
-
-
-def test_relief_is_seen_from_above_and_not_mirrored(viewer, relief):
-    camera = getattr(viewer, "scene", viewer).camera
-    look, up = np.array(camera.view_direction), np.array(camera.up_direction)
-    # Later slices come towards the camera, and rise in the picture.
-    assert np.sign(relief.scale[0]) * look[0] < -0.5
-    assert np.sign(relief.scale[0]) * up[0] > 0.5
-    assert look[1] < -0.5
-    # From this side z comes towards the camera, as it does in napari's picture of a slice.
-    assert (str(camera.orientation[0]) == "towards") == (look[0] < 0)
 
 
 def test_one_click_leads_back(viewer, panel, layer, qtbot):

@@ -40,8 +40,8 @@ PRESETS: dict[str, Preset] = {
     "reflected-light": Preset("Reflected light", "An opaque surface: contrast is sharpness.", {"light": "opaque"}),
     "macro": Preset(
         "Macro photograph",
-        "Near things before far ones: rims are mended, heights keep their jumps.",
-        {"light": "opaque", "mend_rims": True},
+        "A camera that moves and breathes, near things before far ones: slices are aligned, rims are mended.",
+        {"align": "auto", "light": "opaque", "mend_rims": True},
     ),
 }
 

@@ -154,6 +154,10 @@ def _coarser(
         "height_smoothing_px": options.height_smoothing_px / factor,
         "halo_radius_px": options.halo_radius_px / factor,
         "mend_rims": False,
+        # The slices are given as they lie already.
+        "align": "none",
+        "match_brightness": "off",
+        "crop": False,
     }
     if not isinstance(options.levels, str):
         most = max(ceil(log2(max(*size, 2))), 1)
@@ -232,7 +236,7 @@ class PreviewMaker:
         from ..pipeline import focus_stack_steps, stack_noise
         from ..slices import Slices
 
-        place = (id(stack.pixels), stack.focus_axis, plan.place)
+        place = (id(stack.pixels), stack.focus_axis, plan.place, stack.alignments.get(plan.position))
         if self._last is None or self._last[0] != place:
             self._last = (place, PreviewStack(stack.at(plan.position), plan))
         small = self._last[1]

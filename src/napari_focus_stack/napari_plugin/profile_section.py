@@ -175,9 +175,10 @@ class ProfileSection(Section):
     # ---- the profile ---------------------------------------------------------------------------
 
     def _draw(self) -> None:
-        shown, height = self.host.shown_of_chosen(), self.host.want_height()
-        if shown is None or height is None:
+        shown = self.host.shown_of_chosen()
+        if shown is None:
             return
+        self.host.want_height()
         viewer = self.host.viewer
         if self._lines is None:
             placement = place_results(shown.choice.layer, shown.choice.focus_axis).keywords

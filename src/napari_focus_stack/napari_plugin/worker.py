@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -206,12 +206,17 @@ def _run(job: Job, ticket: _Ticket) -> Generator[RunProgress | Preview, None, An
 
 
 def _fuse_after_preview(
-    stack: LayerStack, options: FocusStackOptions, maker: PreviewMaker, plan: PreviewPlan
+    stack: LayerStack,
+    options: FocusStackOptions,
+    known: Mapping[Position, Alignment] | None,
+    maker: PreviewMaker,
+    plan: PreviewPlan,
 ) -> Generator[RunProgress | Preview, None, StackResults]:
-    preview = yield from _quiet(maker.steps(stack, plan), stack)
+    aligned = replace(stack, alignments=dict(known or {}))
+    preview = yield from _quiet(maker.steps(aligned, plan), stack)
     if preview is not None:
         yield preview
-    return (yield from fuse_positions(stack, options))
+    return (yield from fuse_positions(stack, options, known))
 
 
 def _quiet(steps: Generator[None, None, Preview | None], stack: LayerStack) -> Generator[RunProgress, None, Any]:
@@ -281,7 +286,7 @@ class FocusRunner:
         """
         job: Job = partial(fuse_positions, stack, options, known)
         if quick_look is not None:
-            job = partial(_fuse_after_preview, stack, options, *quick_look)
+            job = partial(_fuse_after_preview, stack, options, known, *quick_look)
         self.start_job(job)
         self.options = options
         self.previewing = quick_look is not None
