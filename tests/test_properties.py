@@ -92,7 +92,10 @@ def option_values(name: str):
 
 
 FLOATS = [np.dtype("f4"), np.dtype("f8")]
-OPTIONS = st.fixed_dictionaries({}, optional={name: option_values(name) for name in OPTION_SPECS})
+# What changes pixels before they are fused; little can be said of single pixels then.
+ALIGNING = ("align", "match_brightness", "crop")
+OPTIONS = st.fixed_dictionaries({}, optional={n: option_values(n) for n in OPTION_SPECS if n not in ALIGNING})
+ALIGNING_OPTIONS = st.fixed_dictionaries({}, optional={name: option_values(name) for name in ALIGNING})
 SEEDS = st.integers(0, 99)
 
 
@@ -128,6 +131,19 @@ def test_every_run_gives_whole_maps_and_leaves_its_input(stack, options):
     assert ((result.confidence >= 0) & (result.confidence <= 1)).all()
     assert len(result.sharpness.per_slice) == slices
     assert 0 <= result.sharpness.best_source < slices
+
+
+@given(stack=stacks(holes=True), options=ALIGNING_OPTIONS)
+def test_whatever_is_aligned_gives_whole_maps_and_leaves_its_input(stack, options):
+    before = digest(stack)
+    result = focus_stack(stack, rgb=False, **options)
+    assert digest(stack) == before
+    assert result.image.dtype == stack.dtype
+    shape = result.image.shape[:2]
+    assert shape == stack.shape[1:3] or (options.get("crop") and all(np.less_equal(shape, stack.shape[1:3])))
+    assert result.index.shape == result.height.shape == result.confidence.shape == shape
+    assert ((result.height >= 0) & (result.height <= len(stack) - 1)).all()
+    assert ((result.confidence >= 0) & (result.confidence <= 1)).all()
 
 
 @given(stack=stacks(holes=True), options=OPTIONS)
