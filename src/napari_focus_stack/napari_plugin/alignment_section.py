@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyqtgraph as pg
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QPushButton
 
 from .layers import LayerStack, Position, StackChoice
@@ -40,6 +41,8 @@ class AlignmentSection(Section):
         self.told = Sentence(_NO_ALIGNMENT)
         self.plot = pg.GraphicsLayoutWidget()
         self.plot.setFixedHeight(_HEIGHT_PX)
+        # Nothing in it can be chosen by keyboard.
+        self.plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.plot.setToolTip("How far each slice lies from the middle one, px.")
         # Put together by hand, as the curve of sharpness is: a PlotItem brings a dozen menus.
         view = pg.ViewBox(enableMouse=False, enableMenu=False)
