@@ -29,15 +29,17 @@ from .slices import SliceKind
 from .steady import steadied
 from .warp import IDENTITY, Affine, composed, covered, inverted, warp
 
-# Below it, and above so large an expected error, an estimate is none. Noise and slices of something else correlate
-# by less than 0.1, slices of a stack by more than 0.4.
+# Below it an estimate is none, and so is one of so large an expected error where slices are not clearly alike: things
+# of different height disagree on the motion by pixels, and yet it is known. Noise and slices of something else
+# correlate by less than 0.1, slices of a stack by more than 0.4.
 _LEAST_CORRELATION = 0.2
 _LARGEST_ERROR_PX = 1.0
 
 # Shift along y and x, zoom, turn, stretch, shear: a tilted plane that is focused through feigns some stretch.
 _TRUST = np.array([1.0, 1.0, 1.0, 1.0, 8.0, 8.0])
 
-# Where the others resemble their neighbours by this much on the median, one that does not is none of them.
+# Slices that correlate by this much are clearly alike. Where they do so on the median, one that does not correlate
+# at all is none of them.
 _ALIKE = 0.5
 
 # From slice to slice, root mean square over picture and stack: less is no reason to resample anything.
@@ -133,7 +135,8 @@ class AlignmentEstimator:
         found = fit(template[1], bands, ALIGN_MODELS[self._model].freedom, start)
         for one in (template[0], k):
             self._likeness[one] = max(self._likeness.get(one, -1.0), found.correlation)
-        if found.correlation < _LEAST_CORRELATION or self._error_px(found.error) > _LARGEST_ERROR_PX * self._step_px:
+        vague = found.correlation < _ALIKE and self._error_px(found.error) > _LARGEST_ERROR_PX * self._step_px
+        if found.correlation < _LEAST_CORRELATION or vague:
             return False
         self._links.append(_Link(template[0], k, found))
         return True

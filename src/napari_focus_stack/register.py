@@ -80,6 +80,9 @@ _LEAST_REST = 1e-3
 _WORST_CONDITION = 1e8
 _LEAST_GAIN = 0.02
 
+# Squares of products of larger intensities leave float32; slices may differ in gain.
+_LARGEST_GRAY = 1e6
+
 # Of the picture: what both slices show must be at least this much, and no step larger.
 _LEAST_OVERLAP = 0.1
 _LARGEST_STEP = 0.3
@@ -116,6 +119,9 @@ class Bands:
         run_bands(_gray_band, *gray.shape, image, block, np.float32(1 / (block * block * channels)), gray)
         if image.dtype.kind == "f":
             gray = _filled(gray)
+        largest = float(np.abs(gray).max(initial=0))
+        if largest > _LARGEST_GRAY:
+            gray *= np.float32(_LARGEST_GRAY / largest)
         pyramid = [gray]
         while min(pyramid[-1].shape) >= 5:
             pyramid.append(reduce(pyramid[-1]))
