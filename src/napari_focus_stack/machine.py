@@ -57,5 +57,5 @@ def check_memory(nbytes: int, what: str) -> None:
     if nbytes > free:
         raise InputError(
             f"{what} needs about {nbytes / GIB:.1f} GiB of memory, but {free / GIB:.1f} GiB are free here; "
-            "close other programs, crop the stack or use a larger machine."
+            "close other programs, crop the stack, or fuse it in tiles (focus_stack_tiled, fuse --memory)."
         )

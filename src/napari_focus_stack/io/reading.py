@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..machine import check_memory
+from ..machine import check_memory, free_memory
 from .files import at_home, find_image_files
 from .ome_zarr import is_zarr, open_zarr
 from .photos import SliceFile, is_tiff, open_photo
 from .source import PixelSize, StackSource, decoded
 from .tiff import open_tiff
+
+# A slice that is read in parts is believed to be so many times as large as the memory that is free.
+_MOST_TIMES_MEMORY = 100
 
 
 def read_stack(
@@ -141,5 +144,7 @@ def _check_kind(stack: StackSource, min_slices: int) -> None:
             f"expected pixels that are real numbers, got {stack.dtype} in {stack.names[0]}; "
             f"convert them to 8 or 16 bits or to float."
         )
-    # As stored and as decoded.
-    check_memory(2 * math.prod(stack.shape[1:]) * stack.dtype.itemsize, f"one slice of {stack.files[0]}")
+    # As stored and as decoded. What is read in parts may be larger than memory, but not by any factor: sizes lie.
+    nbytes = 2 * math.prod(stack.shape[1:]) * stack.dtype.itemsize
+    if stack.chunks is None or nbytes > _MOST_TIMES_MEMORY * free_memory():
+        check_memory(nbytes, f"one slice of {stack.files[0]}")
