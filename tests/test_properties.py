@@ -136,8 +136,14 @@ def test_every_run_gives_whole_maps_and_leaves_its_input(stack, options):
 @given(stack=stacks(holes=True), options=ALIGNING_OPTIONS)
 def test_whatever_is_aligned_gives_whole_maps_and_leaves_its_input(stack, options):
     before = digest(stack)
-    result = focus_stack(stack, rgb=False, **options)
-    assert digest(stack) == before
+    try:
+        result = focus_stack(stack, rgb=False, **options)
+    except InputError as refused:
+        assert options.get("crop")
+        assert "no area in common" in str(refused)  # noise may seem to have moved away altogether
+        return
+    finally:
+        assert digest(stack) == before
     assert result.image.dtype == stack.dtype
     shape = result.image.shape[:2]
     assert shape == stack.shape[1:3] or (options.get("crop") and all(np.less_equal(shape, stack.shape[1:3])))

@@ -112,16 +112,18 @@ class Bands:
     def of(cls, image: npt.NDArray[Any]) -> Bands:
         """Return the bands of a slice of shape (y, x, c), colours being averaged."""
         h, w, channels = image.shape
+        if image.dtype == np.float16:  # unknown to compiled kernels
+            image = image.astype(np.float32)
         block = 1
         while h * w / block**2 > _MOST_PX:
             block *= 2
         gray = np.empty((h // block, w // block), np.float32)
         run_bands(_gray_band, *gray.shape, image, block, np.float32(1 / (block * block * channels)), gray)
-        if image.dtype.kind == "f":
-            gray = _filled(gray)
-        largest = float(np.abs(gray).max(initial=0))
+        largest = float(np.abs(gray).max(initial=0, where=np.isfinite(gray)))
         if largest > _LARGEST_GRAY:
             gray *= np.float32(_LARGEST_GRAY / largest)
+        if image.dtype.kind == "f":
+            gray = _filled(gray)
         pyramid = [gray]
         while min(pyramid[-1].shape) >= 5:
             pyramid.append(reduce(pyramid[-1]))

@@ -69,6 +69,11 @@ def warp(
     >>> warp(image, np.array([[1.0, 0, 0], [0, 1, 2]]))[0].tolist()
     [2, 3, 4, 3, 2]
     """
+    if image.dtype == np.float16:  # unknown to compiled kernels
+        moved = warp(image.astype(np.float32), matrix, gain, offset, shape=shape)
+        most = np.finfo(np.float16).max
+        np.copyto(moved, np.clip(moved, -most, most), where=np.isfinite(moved))
+        return moved.astype(np.float16)
     channels = 1 if image.ndim == 2 else image.shape[2]
     source = image.reshape(*image.shape[:2], channels)
     gains, offsets = (np.broadcast_to(np.asarray(v, np.float64), channels) for v in (gain, offset))
