@@ -442,7 +442,7 @@ def test_interrupted_run_leaves_no_files(folder, run, monkeypatch, kind, moment)
         )
     status, out, err = run("fuse", folder, "-o", "f.tif", "--height", "h.tif")
     assert (status, out) == (130, "")
-    assert err == "napari-focus-stack: interrupted; no partial files are left.\n"
+    assert err == "napari-focus-stack: interrupted; no output has a partial file.\n"
     assert files_in(Path()) == []
 
 

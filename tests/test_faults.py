@@ -187,7 +187,7 @@ def test_a_signal_to_the_process_ends_it_clean(tmp_path, old, kind):
     process.send_signal(kind)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
-    assert err == b"napari-focus-stack: interrupted; no partial files are left.\n"
+    assert err == b"napari-focus-stack: interrupted; no output has a partial file.\n"
     assert_untouched(old)
 
 

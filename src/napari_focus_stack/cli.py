@@ -393,7 +393,7 @@ def _exit_status() -> Iterator[None]:
         terminal.say("there is not enough memory for slices of this size; close other programs or crop the stack.")
         raise SystemExit(BAD_INPUT) from None
     except KeyboardInterrupt:
-        terminal.say("interrupted; no partial files are left.")
+        terminal.say("interrupted; no output has a partial file.")
         raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:  # as "| head" does once it has seen enough
         terminal.print_no_more()
