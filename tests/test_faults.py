@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import tifffile
 from napari_focus_stack import InputError, focus_stack
 from napari_focus_stack.cli import main
 from napari_focus_stack.io import check_output, read_stack, staged_outputs, write_image
+from napari_focus_stack.kernels import run_together
 from test_pipeline import Lazy, gray_stack
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows knows neither such limits nor such signals")
@@ -123,13 +125,13 @@ from pathlib import Path
 import numpy as np
 from napari_focus_stack.io import staged_outputs, write_image
 path = Path(sys.argv[1])
-print("ready", flush=True)
 noise = np.random.default_rng(0).integers(0, 2, (700, 700), np.uint8)
 gray = 0
 while True:
     gray = (gray + 2) % 256
     with staged_outputs([path]) as staged:
         write_image(staged[path], gray + noise)
+    print("written", flush=True)
 """
 
 
@@ -137,12 +139,11 @@ while True:
 def test_a_kill_at_any_moment_leaves_a_whole_image(tmp_path):
     """Six kills here; tools/kill_writes.py kills whole runs fifty times and more."""
     path = tmp_path / "f.tif"
-    path.touch()
     rng = np.random.default_rng(0)
     for _ in range(6):
         writer = subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE)
-        assert writer.stdout.readline() == b"ready\n"
-        time.sleep(rng.uniform(0.1, 0.3))
+        assert writer.stdout.readline() == b"written\n"
+        time.sleep(rng.uniform(0, 0.1))
         writer.kill()
         writer.wait()
         writer.stdout.close()
@@ -210,6 +211,20 @@ def test_an_output_nobody_takes_ends_the_command_without_a_traceback(stack, sink
         os.close(writer)
     assert done.returncode in ((0, 1) if sink == "closed" else (1,))
     assert done.stderr.count("\n") == (0 if sink == "closed" else 1)
+
+
+def test_ctrl_c_is_what_arrives_whatever_other_threads_raise_meanwhile(monkeypatch):
+    monkeypatch.setenv("NAPARI_FOCUS_STACK_THREADS", "2")
+    both_at_work = threading.Barrier(2)
+
+    def job():
+        both_at_work.wait(10)
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        raise ValueError("as half an import gives")
+
+    with pytest.raises(KeyboardInterrupt):
+        run_together(job, job)
 
 
 def test_a_disk_that_answers_late_changes_nothing():

@@ -107,12 +107,12 @@ def test_names_that_cannot_be_are_refused(name, capsys, tmp_path, monkeypatch):
     with pytest.raises(InputError):
         read_stack(name)
     assert command("measure", name) == 1
-    if name:  # the empty name is this folder
+    if name and "\0" not in name:  # the empty name is this folder; no shell passes a zero byte on
         save_slices(tmp_path / "in", ["0.png", "1.png"])
         assert command("fuse", ".", "-o", f"{name}.tif") in (1, 2)
     told = capsys.readouterr().err
     assert "Traceback" not in told
-    assert told.count("napari-focus-stack: ") + told.count("Error: ") == (2 if name else 1)
+    assert told.count("napari-focus-stack: ") + told.count("Error: ") == (2 if name and "\0" not in name else 1)
 
 
 # ---- things that are no files

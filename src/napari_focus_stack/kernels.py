@@ -187,8 +187,13 @@ def _share_out(do: Callable[[Item], None], items: Iterable[Item], threads: int) 
     pending = [_pool(thread_count()).submit(work) for _ in range(threads - 1)]
     try:
         work()
-    finally:
+    except BaseException:
         for task in pending:
-            # This may be a thread of the pool: waiting for one that has not begun could wait forever.
+            # What another thread raises meanwhile must not stand in for Ctrl-C.
             if not task.cancel():
-                task.result()
+                task.exception()
+        raise
+    for task in pending:
+        # This may be a thread of the pool: waiting for one that has not begun could wait forever.
+        if not task.cancel():
+            task.result()

@@ -31,7 +31,8 @@ def tiff_axes(path: Path) -> tuple[str, tuple[int, ...]]:
     check_complete(path)
     with decoded(str(path), lambda: TiffFile(path)) as tif:
         series = decoded(str(path), lambda: _one_series(path, tif))
-        return series.get_axes(squeeze=False), tuple(series.get_shape(squeeze=False))
+        shape, axes = _shape_and_axes(series)
+        return axes, shape
 
 
 def open_tiff(path: Path, *, alone: bool = True, at: Mapping[str, int] | None = None) -> StackSource:
@@ -64,7 +65,7 @@ def open_tiff(path: Path, *, alone: bool = True, at: Mapping[str, int] | None = 
 
 def _source(path: Path, tif: TiffFile, at: Mapping[str, int] | None) -> StackSource:
     series = _one_series(path, tif)
-    shape, axes = series.get_shape(squeeze=False), series.get_axes(squeeze=False)
+    shape, axes = _shape_and_axes(series)
     plan = plan_axes(axes, shape, str(path), at)
     page = series.keyframe
     _check_sizes(path, tif, series, plan.slice_shape(shape))
@@ -116,6 +117,13 @@ def _one_series(path: Path, tif: TiffFile) -> TiffPageSeries:
     return first
 
 
+def _shape_and_axes(series: TiffPageSeries) -> tuple[tuple[int, ...], str]:
+    """Return all axes of a series, those of length 1 too."""
+    if hasattr(series, "get_shape"):  # until tifffile 2026.3; later ones keep no second, squeezed shape
+        return tuple(series.get_shape(squeeze=False)), series.get_axes(squeeze=False)
+    return tuple(series.shape), series.axes
+
+
 def _form(series: TiffPageSeries) -> str:
     return f"{' x '.join(map(str, series.keyframe.shape))} {series.dtype}"
 
@@ -165,7 +173,7 @@ def _block_fetcher(
     path: Path, tif: TiffFile, series: TiffPageSeries, pages: np.ndarray[Any, Any], split: int, plan: AxisPlan
 ) -> Callable[..., np.ndarray[Any, Any]]:
     """Return a function that reads one slice, or a part of it, with all its axes in the file's order."""
-    shape = series.get_shape(squeeze=False)
+    shape, _ = _shape_and_axes(series)
 
     def from_run(k: int, rows: slice = _ALL, columns: slice = _ALL) -> np.ndarray[Any, Any]:
         dtype = series.dtype.newbyteorder(tif.byteorder)
