@@ -165,7 +165,9 @@ def test_no_pixel_leaves_the_range_of_its_slices(stack, options):
     if options.get("method") == "laplacian-max":
         return  # the classic rule overshoots, and is only held within the dtype
     fused = focus_stack(stack, rgb=False, **options).image
+    # Of several channels only what all have is a value to methods that take pixels whole.
     known = np.isfinite(stack).all(axis=0)
+    known = known if stack.ndim == 3 else np.broadcast_to(known.all(axis=-1, keepdims=True), known.shape)
     low, high = (extreme(axis=0)[known] for extreme in (stack.min, stack.max))
     if options.get("method") == "decision-map":
         low, high = low.astype(np.float64), high.astype(np.float64)

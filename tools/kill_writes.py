@@ -64,8 +64,14 @@ def kill_at_random(folder: Path, kills: int) -> int:
         for name, content in kept.items():
             (out / name).write_bytes(content)
         run = subprocess.Popen(_command(new_stack, out), stderr=subprocess.DEVNULL)
-        # Most moments while it writes, at the end; kill -9, and the two signals that may be answered.
-        time.sleep(seconds * (chance.uniform(0.5, 1.1) if kill % 5 else chance.uniform(0, 1)))
+        # Most moments while it writes; kill -9, and the two signals that may be answered.
+        if kill % 5:
+            before = set(out.iterdir())
+            while run.poll() is None and set(out.iterdir()) <= before:
+                time.sleep(0.001)
+            time.sleep(chance.uniform(0, 0.15))
+        else:
+            time.sleep(seconds * chance.uniform(0, 1))
         run.send_signal((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)[kill % 4])
         run.wait()
         found = _digests(out)
