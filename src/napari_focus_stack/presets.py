@@ -26,7 +26,7 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    DEFAULT: Preset("As the stack shows", "The defaults: what the specimen is, is told from the stack.", {}),
+    DEFAULT: Preset("Automatic", "The defaults: what the specimen is, is told from the stack.", {}),
     "bright-field": Preset(
         "Bright field, clear specimen",
         "Light passes through: contrast out of focus is not taken for sharpness.",
