@@ -63,6 +63,8 @@ ORDER = [
     "presets",
     "recipe",
     "chosen",
+    "result",
+    "run",
     "stacker",
     "pipeline",
     "by_map",

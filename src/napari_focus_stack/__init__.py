@@ -5,8 +5,9 @@ from .errors import InputError
 from .noise import NoiseModel, estimate_noise
 from .options import FocusStackOptions
 from .pipeline import estimate_alignment, focus_stack
+from .result import FocusStackResult
 from .sharpness import SharpnessReport, sharpness
-from .stacker import FocusStacker, FocusStackResult
+from .stacker import FocusStacker
 from .surface import SurfaceReport, level_height, measure_surface, trusted_pixels
 from .tiled import focus_stack_tiled
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .alignment import Alignment
     from .io import HeightSettings, Positions, StackSource, TileSettings
     from .options import OptionSpec
-    from .stacker import FocusStackResult
+    from .result import FocusStackResult
 
 DONE, BAD_INPUT, SOME_FAILED, INTERRUPTED = 0, 1, 3, 130
 DEMO_FOLDER = Path("focus-stack-demo")

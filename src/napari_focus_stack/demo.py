@@ -11,7 +11,7 @@ import numpy as np
 from .io import PixelSize, StackSource
 
 if TYPE_CHECKING:
-    from .stacker import FocusStackResult
+    from .result import FocusStackResult
 
 PLUGIN = "napari-focus-stack"
 

@@ -17,8 +17,9 @@ from .errors import InputError
 from .fusion import FUSION_METHODS
 from .noise import NoiseModel, estimate_noise
 from .options import FocusStackOptions
+from .result import FocusStackResult
 from .slices import SliceKind, Slices, StackLike
-from .stacker import FocusStacker, FocusStackResult
+from .stacker import FocusStacker
 
 Outcome = TypeVar("Outcome")
 

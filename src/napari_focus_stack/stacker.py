@@ -2,117 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .accumulator import FusionSetting, SecondVisit
-from .align import Aligner
 from .alignment import Alignment
-from .analysis import SliceAnalysis
-from .chosen import Chosen, RunFacts, chosen_values
 from .errors import InputError
 from .fusion import FUSION_METHODS
-from .height import HeightMaps, PeakTracker, Replacement, Told
-from .hills import FocusHills
-from .kernels import run_together
-from .laplacian import LaplacianFusion
 from .noise import NoiseModel, estimate_noise
-from .occlusion import Occlusion
-from .options import AUTO, OPTION_SPECS, FocusStackOptions
-from .phase import LEAST_LEVELS, PhaseTracker, at_half_size
-from .pyramid import FloatImage, level_count, noise_gains
-from .scaling import Scaling
-from .sharpness import FOCUS_LEVEL, SharpnessReport, focus_from_energies, sharpness
+from .options import AUTO, FocusStackOptions
+from .result import FocusStackResult, Part
+from .run import Run
 from .slices import SliceKind
 from .whole import Whole
-from .whole_pixels import MOST_SLICES
 
 # The noise model of a stream comes from this many first slices.
 _SLICES_FOR_NOISE = 3
-
-
-@dataclass(frozen=True)
-class FocusStackResult:
-    """What a run gives.
-
-    Attributes
-    ----------
-    image : array, shape (y, x) or (y, x, c), dtype of the stack
-        Sharp everywhere. Alpha, where there is one, is opaque.
-    index : uint16 array, shape (y, x)
-        The slice that is sharpest at each pixel.
-    height : float32 array, shape (y, x)
-        Position of the sharpest focus between slices, in slices.
-    confidence : float32 array, shape (y, x)
-        0 where nothing tells the height, 1 where it is sure: no larger than the share of heights
-        within one slice of the truth, as measured on scenes.
-    sharpness : SharpnessReport
-        The chosen measure of every slice and of the result.
-    noise : NoiseModel
-        The noise model that was used, in gray levels.
-    options : FocusStackOptions
-    transparent : float
-        What share of the specimen was treated as a transparent one in bright field, 0 to 1: what
-        ``light="auto"`` found.
-    warnings : tuple of str
-        What the user should know, a sentence each.
-    chosen : dict of str to Chosen
-        What "auto" chose, for every option that was left to the stack.
-    alignment : Alignment or None
-        What was taken out of the slices before they were fused.
-    origin : tuple of int
-        Where in a slice the first pixel of the results lies, along y and x: not (0, 0) where they were cropped.
-
-    Examples
-    --------
-    >>> from napari_focus_stack import focus_stack
-    >>> rng = np.random.default_rng(0)
-    >>> result = focus_stack(rng.integers(0, 255, (3, 32, 40), np.uint8))
-    >>> result.image.dtype, result.index.shape, bool(0 <= result.confidence.min() <= result.confidence.max() <= 1)
-    (dtype('uint8'), (32, 40), True)
-    """
-
-    image: npt.NDArray[Any]
-    index: npt.NDArray[np.uint16]
-    height: npt.NDArray[np.float32]
-    confidence: npt.NDArray[np.float32]
-    sharpness: SharpnessReport
-    noise: NoiseModel
-    options: FocusStackOptions
-    transparent: float = 0.0
-    warnings: tuple[str, ...] = ()
-    chosen: Mapping[str, Chosen] = field(default_factory=dict)
-    alignment: Alignment | None = None
-    origin: tuple[int, int] = (0, 0)
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """What the run of a part of an image gives, of the pixels it answers for.
-
-    Attributes
-    ----------
-    image : array, shape (y, x) or (y, x, c), dtype of the stack
-    index : uint16 array, shape (y, x)
-        Of an opaque specimen.
-    unfilled : float32 array, shape (planes, y, x), at half or a quarter of the size
-        Of the height, for `filling`.
-    per_slice, fused : tuples of float
-        What the sharpness of every slice and of the fused image is made of: `whole_sharpness`.
-    warnings : tuple of str
-    """
-
-    image: npt.NDArray[Any]
-    index: npt.NDArray[np.uint16]
-    unfilled: npt.NDArray[np.float32]
-    per_slice: tuple[tuple[float, ...], ...]
-    fused: tuple[float, ...]
-    warnings: tuple[str, ...]
 
 
 class FocusStacker:
@@ -178,7 +84,7 @@ class FocusStacker:
         self._noise = noise
         self._alignment = alignment
         self._pending: list[npt.NDArray[Any]] = []
-        self._run: _Run | None = None
+        self._run: Run | None = None
 
     @property
     def count(self) -> int:
@@ -205,7 +111,7 @@ class FocusStacker:
             return
         kind, slices = self._kind(array)
         if self._noise is not None:
-            self._run = _Run(kind, slices, self.options, self._noise, self._alignment, self.whole)
+            self._run = Run(kind, slices, self.options, self._noise, self._alignment, self.whole)
             self._run.add(array)
             return
         if self._pending:
@@ -232,7 +138,7 @@ class FocusStacker:
         """
         array = np.asarray(image)
         if self._run is None and self._noise is not None:
-            self._run = _Run(*self._kind(array), self.options, self._noise, self._alignment, self.whole)
+            self._run = Run(*self._kind(array), self.options, self._noise, self._alignment, self.whole)
         if self._run is not None:
             self._run.look(array)
 
@@ -254,16 +160,16 @@ class FocusStacker:
         """Return what a part of a larger image gives, for the core of its `whole`; methods of one visit only."""
         return self._begun().part()
 
-    def _begun(self) -> _Run:
+    def _begun(self) -> Run:
         if self.count == 0:
             raise InputError("no slice was added yet; add at least 2.")
         # Asked before enough slices came: the noise will be estimated again from all three.
         return self._run or self._started()
 
-    def _started(self) -> _Run:
+    def _started(self) -> Run:
         kind, slices = self._kind(self._pending[0])
         noise = estimate_noise([kind.checked(p)[..., : kind.channels] for p in self._pending])
-        run = _Run(kind, slices, self.options, noise, self._alignment, self.whole)
+        run = Run(kind, slices, self.options, noise, self._alignment, self.whole)
         for image in self._pending:
             run.add(image)
         return run
@@ -277,443 +183,3 @@ class FocusStacker:
         if self._shape[1:] == image.shape:
             return SliceKind(image.shape, image.dtype, self._rgb), self._shape[0]
         raise InputError(f"a slice of a stack of shape {self._shape} was expected, got shape {image.shape}.")
-
-
-class _Run:
-    """A stacker that knows its noise."""
-
-    def __init__(
-        self,
-        kind: SliceKind,
-        slices: int,
-        options: FocusStackOptions,
-        noise: NoiseModel,
-        alignment: Alignment | None,
-        whole: Whole,
-    ) -> None:
-        self.whole = whole
-        self.aligner: Aligner | None = None
-        if alignment is not None:
-            alignment.for_stack(slices, kind.shape, kind.channels)
-            self.aligner = Aligner(alignment, kind, options.crop)
-            kind = self.aligner.kind
-        height, width = kind.shape[:2]
-        self.kind = kind
-        self.options = options
-        self.noise = _chosen_noise(noise, options, kind.channels)
-        self.analysis = SliceAnalysis(
-            (height, width),
-            kind.channels,
-            chosen_levels(options, height, width),
-            self.noise,
-            Scaling.of(kind.dtype, self.noise),
-            deciding_channels(options, kind.channels),
-            magnitude=slices <= MOST_SLICES,
-        )
-        self.tracker = PeakTracker((height, width), self.analysis.shapes[1], whole=whole)
-        self.per_slice: list[float] = []
-        self.per_slice_of_core: list[tuple[float, ...]] = []
-        self.with_holes = 0
-        self._slices = slices
-        self._maps: HeightMaps | None = None
-        self._told: Told | None = None
-        self._mended: npt.NDArray[np.bool_] | None = None
-        self._revisited: set[int] = set()
-        light = options.light
-        # Two slices do not tell blur from phase, nor does a pyramid without a second level.
-        if slices == 2 or self.analysis.levels < LEAST_LEVELS:
-            light = light if light == "glowing" else "opaque"
-        self._open = light == AUTO
-        self._first_look: PhaseTracker | None = None
-        self._looked = 0
-        # Of a part it is known what all of the stack is.
-        if light == AUTO and whole.given.get("phase: largest share") == 0:
-            self._begin("opaque", sure=True)
-        elif light == AUTO and whole.given.get("phase: smallest share") == 1:
-            self._begin("transparent", sure=True)
-        else:
-            self._begin(light)
-
-    def _begin(self, light: str, *, sure: bool = False) -> None:
-        """Make ready for the first slice; `sure` where the light is known to be right for all of the stack."""
-        options, slices, (height, width) = self.options, self._slices, self.kind.shape[:2]
-        self.phase = None if light in ("opaque", "glowing") else self._phase(light)
-        self.surely_transparent = sure and light == "transparent"
-        self.method = FUSION_METHODS[options.method].accumulator(
-            FusionSetting(
-                slices=slices,
-                channels=self.kind.channels,
-                dtype=self.kind.dtype,
-                noise=self.noise,
-                analysis=self.analysis,
-                phase=self.phase,
-                glowing=self.tracker if options.light in (AUTO, "glowing") else None,
-                surely_glowing=options.light == "glowing",
-                surely_transparent=self.surely_transparent,
-                z_preference=options.z_preference,
-                denoise=options.denoise,
-                whole=self.whole,
-            )
-        )
-        # Rims need a jump of several slices; an unknown number may turn out to be many.
-        far = slices == 0 or slices > MOST_SLICES
-        rims = options.mend_rims and far and options.method == "laplacian" and options.light != "glowing"
-        self.hills = (
-            FocusHills((height, width), self.analysis.shapes[1], slices, self.kind.channels, self.kind.dtype)
-            if rims
-            else None
-        )
-
-    def _phase(self, light: str, *, only_share: bool = False) -> PhaseTracker:
-        gray_range = self.analysis.scaling.gray_range(self.noise)
-        return PhaseTracker(self.analysis, light, gray_range, only_share=only_share, whole=self.whole)
-
-    def look(self, image: npt.NDArray[Any]) -> None:
-        if not self._open or self.count:
-            return
-        if self._first_look is None:
-            self._first_look = self._phase(AUTO, only_share=True)
-        self.analysis.glance(*self._colour(self._looked, image))
-        self._first_look.interrupted |= self._blank()
-        self._first_look.add(self.analysis)
-        self._looked += 1
-
-    def _use_first_look(self) -> None:
-        """Leave out what is of no use in the light that the first look has found."""
-        look, self._first_look = self._first_look, None
-        if look is None or self._looked != self._slices:
-            return
-        share = look.share()
-        if share.max() == 0:
-            self._begin("opaque", sure=True)
-        elif share.min() == 1:
-            self._begin("transparent", sure=True)
-
-    def _colour(self, k: int, image: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
-        """Return slice k without alpha, checked and aligned, and which pixels it covers; None for all of them."""
-        covered = None
-        if self.aligner is not None:
-            image, covered = self.aligner.aligned(k, image)
-        return np.ascontiguousarray(self.kind.checked(image)[..., : self.kind.channels]), covered
-
-    def _blank(self) -> bool:
-        """Return whether no pixel of the slice that was loaded last is finite."""
-        return self.analysis.valid is not None and not self.analysis.valid[0].any()
-
-    @property
-    def count(self) -> int:
-        return len(self.per_slice)
-
-    def add(self, image: npt.NDArray[Any]) -> None:
-        if self._maps is not None:
-            raise InputError("a slice cannot be added after slices were shown again; start a new stack.")
-        self._use_first_look()
-        colour, covered = self._colour(self.count, image)
-        self._analyse(colour, covered, briefly=self.surely_transparent)
-        self.with_holes += self.analysis.holes
-        if self.phase is not None:
-            self.phase.interrupted |= self._blank()
-        run_together(*self._jobs(colour))
-        core = self.whole.core
-        self.per_slice.append(self._measured(colour) if core is None else 0.0)
-        if core is not None:
-            self.per_slice_of_core.append(self._measured_core(colour, core))
-
-    def _analyse(
-        self, colour: npt.NDArray[Any], covered: npt.NDArray[np.bool_] | None = None, *, briefly: bool
-    ) -> None:
-        """Analyse a slice; briefly where its sharpness and its change along z are all that is asked for."""
-        if briefly and self.analysis.levels >= LEAST_LEVELS:
-            self.analysis.glance(colour, covered, energy=True)
-        else:
-            self.analysis.load(colour, covered)
-
-    def _jobs(self, colour: npt.NDArray[Any]) -> Iterator[Callable[[], None]]:
-        """Yield all that is to be done with the slice that was analysed last, the longest job first."""
-        k, method, analysis = self.count, self.method, self.analysis
-        pyramid = method if isinstance(method, LaplacianFusion) else None
-        phase = self.phase
-        if phase is not None:
-
-            def follow() -> None:
-                phase.add(analysis)
-                if pyramid is not None:
-                    pyramid.follow(k, analysis)
-
-            yield follow
-        if pyramid is not None:
-            yield from pyramid.parts_of_adding(k, colour, analysis)
-        else:
-            yield lambda: method.add(k, colour, analysis)
-        if not self.surely_transparent:
-            yield lambda: self.tracker.add(analysis)
-        if self.hills is not None:
-            yield partial(self.hills.add, colour, analysis)
-
-    def revisit(self, k: int, image: npt.NDArray[Any]) -> None:
-        method = self._second_visit()
-        if self._maps is None:
-            self._maps = self._height_maps()
-            method.decide(self._maps)
-        method.revisit(k, self._colour(k, image)[0])
-        self._revisited.add(k)
-
-    def result(self) -> FocusStackResult:
-        if FUSION_METHODS[self.options.method].visits == 2 and len(self._revisited) < self.count:
-            raise InputError(
-                f"method {self.options.method!r} needs every slice a second time: call revisit(k, slice) for all "
-                f"{self.count}, got {len(self._revisited)}; or use focus_stack."
-            )
-        if self.surely_transparent and self.count < self._slices:
-            raise InputError(
-                f"a first look was taken at {self._slices} slices; add all of them before the result, got {self.count}."
-            )
-        transparent = self._transparent()
-        fused = self.method.image()
-        self._mend_rims(fused)
-        # The buffers that the method may have rebuilt the image in are free again, and those of the
-        # analysis make room for the maps.
-        self._analyse(fused, briefly=True)
-        measured = self._measured(fused)
-        self.analysis.release()
-        maps = self._maps or self._height_maps()
-        return FocusStackResult(
-            image=self._shaped(fused),
-            index=maps.index,
-            height=maps.height,
-            confidence=maps.confidence,
-            sharpness=SharpnessReport.of(self.options.sharpness_measure, self.per_slice, measured),
-            noise=self.noise,
-            options=self.options,
-            transparent=transparent,
-            warnings=self._warnings(transparent),
-            chosen=chosen_values(self.options, self._facts(transparent)),
-            alignment=self.aligner.alignment if self.aligner else None,
-            origin=self.aligner.origin if self.aligner else (0, 0),
-        )
-
-    def part(self) -> Part:
-        h, w = self.kind.shape[:2]
-        core = self.whole.core or (slice(0, h), slice(0, w))
-        fused = self.method.image()
-        self._analyse(fused, briefly=True)
-        measured = self._measured_core(fused, core)
-        self.analysis.release()
-        unfilled, scale = self._unfilled()
-        rows, columns = (slice(c.start // scale, -(-c.stop // scale)) for c in core)
-        y, x = (np.arange(c.start, c.stop) // 2 for c in core)
-        return Part(
-            image=self._shaped(fused[core]),
-            index=self.tracker.index[np.ix_(y, x)],
-            unfilled=np.ascontiguousarray(unfilled[:, rows, columns]),
-            per_slice=tuple(self.per_slice_of_core),
-            fused=measured,
-            warnings=self._warnings(self._transparent()),
-        )
-
-    def _unfilled(self) -> tuple[FloatImage, int]:
-        """Return what is known before heights are filled, and how many px of a slice one of its pixels is wide.
-
-        Where only some regions are transparent, their maps are added, filled from within the part.
-        """
-        radius_px, phase = self.options.halo_radius_px, self.phase
-        if phase is None or phase.largest_share() <= 0.5:
-            return self.tracker.unfilled(radius_px), 2
-        if phase.smallest_share() > 0.5:
-            return phase.unfilled(radius_px), 4
-        smoothing_px, fill = self.options.height_smoothing_px, self.options.fill_height
-        maps = phase.half_maps(fill=fill, smoothing_px=smoothing_px, halo_radius_px=radius_px)
-        where = at_half_size(phase.share(), self.analysis.shapes) > 0.5
-        other = np.stack([where, maps.height, maps.confidence, maps.index], dtype=np.float32)
-        return np.concatenate([self.tracker.unfilled(radius_px), other]), 2
-
-    def _second_visit(self) -> SecondVisit:
-        if FUSION_METHODS[self.options.method].visits != 2:
-            raise InputError(f"method {self.options.method!r} needs every slice only once.")
-        return self.method  # type: ignore[return-value]
-
-    def _facts(self, transparent: float) -> RunFacts:
-        glowing = isinstance(self.method, LaplacianFusion) and self.method.added_light
-        facts = RunFacts(self.analysis.levels, self.noise, transparent, glowing)
-        if self.aligner is None:
-            return facts
-        alignment = self.aligner.alignment
-        return replace(facts, align=alignment.model, align_reason=alignment.reason)
-
-    def _transparent(self) -> float:
-        return self.phase.mean_share() if self.phase is not None else 0.0
-
-    def _mend_rims(self, fused: npt.NDArray[Any]) -> None:
-        self._told = self._mended = None
-        if self.hills is None or self.with_holes or self.count <= MOST_SLICES or self._transparent() > 0:
-            return
-        if isinstance(self.method, LaplacianFusion) and self.method.added_light:
-            return
-        self.analysis.release()
-        self._told = self.tracker.told()
-        height, confidence, _ = self._told
-        self._mended = Occlusion(self.hills, self.analysis).mend(fused, height, confidence)
-
-    def _height_maps(self) -> HeightMaps:
-        fill, smoothing_px = self.options.fill_height, self.options.height_smoothing_px
-        halo_radius_px = self.options.halo_radius_px
-        phase, replaced = self.phase, None
-        if phase is not None and phase.largest_share() > 0.5:
-            if phase.smallest_share() > 0.5:
-                return phase.maps(fill=fill, smoothing_px=smoothing_px, halo_radius_px=halo_radius_px)
-
-            def replaced() -> Replacement:
-                maps = phase.half_maps(fill=fill, smoothing_px=smoothing_px, halo_radius_px=halo_radius_px)
-                return maps, at_half_size(phase.share(), self.analysis.shapes) > 0.5
-
-        return self.tracker.maps(
-            fill=fill,
-            smoothing_px=smoothing_px,
-            halo_radius_px=halo_radius_px,
-            told=self._handed_over(),
-            mended=self._mended,
-            replaced=replaced,
-        )
-
-    def _handed_over(self) -> Told | None:
-        """Return the height at half size and what belongs to it, and keep no hold of them."""
-        told, self._told = self._told, None
-        return told
-
-    def _measured(self, colour: npt.NDArray[Any]) -> float:
-        """Return the chosen measure of the image that was loaded last."""
-        if self._blank():
-            return 0.0
-        if self.options.sharpness_measure != "focus":
-            return sharpness(colour, self.options.sharpness_measure, rgb=False, noise=self.noise)
-        analysis = self.analysis
-        # The mean above black: a float stack's scaled zero is its darkest pixel, not black.
-        black = -analysis.scaling.shift * analysis.scaling.scale
-        return focus_from_energies(
-            analysis.level_energies,
-            analysis.mean_intensity - black,
-            analysis.noise_variance(),
-            analysis.noise_gains,
-        )
-
-    def _measured_core(self, colour: npt.NDArray[Any], core: tuple[slice, slice]) -> tuple[float, ...]:
-        """Return what the measure of the image that was loaded last is made of, in a core."""
-        analysis = self.analysis
-        if self.options.sharpness_measure != "focus":
-            known = analysis.valid is None or analysis.valid[0][core].any()
-            own = np.ascontiguousarray(colour[core])
-            return (sharpness(own, self.options.sharpness_measure, rgb=False, noise=self.noise) if known else 0.0,)
-        level = min(FOCUS_LEVEL, analysis.levels - 1)
-        place = tuple(slice(c.start >> level, -(-c.stop >> level)) for c in core)
-        detail = analysis.detail(level)[analysis.deciding][:, place[0], place[1]]
-        planes = analysis.planes[analysis.deciding][:, core[0], core[1]]
-        return float(np.mean(detail * detail, dtype=np.float64)), float(np.mean(planes, dtype=np.float64))
-
-    def _shaped(self, colour: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        if self.kind.alpha:
-            opaque = 1 if self.kind.dtype.kind == "f" else np.iinfo(self.kind.dtype).max
-            alpha = np.full((*colour.shape[:2], 1), opaque, self.kind.dtype)
-            colour = np.concatenate([colour, alpha], axis=2)
-        return colour.reshape(*colour.shape[:2], *self.kind.shape[2:])
-
-    def _warnings(self, transparent: float) -> tuple[str, ...]:
-        told = list(self.aligner.alignment.warnings) if self.aligner else []
-        if self.aligner is None and (self.options.align != "none" or self.options.match_brightness != "off"):
-            told.append("Slices that come one by one are not aligned; give FocusStacker an alignment.")
-        if self.with_holes:
-            told.append(f"{self.with_holes} of {self.count} slices have NaN or infinite pixels; these were left out.")
-        if self.options.sharpness_measure == "focus" and min(self.noise.low) < 0:
-            told.append(
-                "The measure 'focus' is relative to the mean intensity, which says little where pixels are negative; "
-                "choose 'gradient'."
-            )
-        if transparent > 0 and self.phase is not None and self.options.light == AUTO:
-            led = (
-                "contrast itself, which stain makes," if self.phase.stain() > 0.5 else "the change of contrast along z"
-            )
-            shows = "The stack" if transparent > 0.99 else f"About {100 * transparent:.0f} % of the picture"
-            told.append(
-                f"{shows} shows a transparent specimen in bright field: {led} decided, for all levels together; "
-                "choose light 'opaque' if that is wrong."
-            )
-        ignored = [
-            name
-            for name in FUSION_METHODS[self.options.method].ignores
-            if getattr(self.options, name) != OPTION_SPECS[name].default
-        ]
-        if ignored:
-            told.append(f"Method {self.options.method!r} makes no use of {' and '.join(ignored)}.")
-        elif transparent > 0.5 and self.options.denoise > 0:
-            told.append("denoise does not reach transparent specimens, whose neighbouring slices are averaged anyway.")
-        return tuple(told)
-
-
-def whole_sharpness(
-    options: FocusStackOptions, noise: NoiseModel, kind: SliceKind, parts: Sequence[Part], areas: Sequence[int]
-) -> SharpnessReport:
-    """Return the report of an image from those of its parts, whose areas are what they count.
-
-    "focus" and "gradient" are those of the whole image; measures with a variance are the mean of those of the parts.
-    """
-    weights = np.array(areas, np.float64) / sum(areas)
-    per_slice = np.tensordot(weights, np.array([part.per_slice for part in parts]), 1)
-    fused = weights @ np.array([part.fused for part in parts])
-    if options.sharpness_measure != "focus":
-        return SharpnessReport.of(options.sharpness_measure, per_slice[:, 0].tolist(), float(fused[0]))
-    scaling = Scaling.of(kind.dtype, noise)
-    gain, offset = (line[deciding_channels(options, kind.channels)] for line in scaling.noise_line(noise))
-    levels = FOCUS_LEVEL + 1 if options.levels != 1 else 1
-
-    def focus(energy: float, intensity: float) -> float:
-        variance = float(np.mean(np.maximum(gain * intensity + offset, 0)))
-        return focus_from_energies(
-            [energy] * levels, intensity + scaling.shift * scaling.scale, variance, noise_gains(levels)
-        )
-
-    return SharpnessReport.of("focus", [focus(*pair) for pair in per_slice], focus(*fused))
-
-
-def chosen_levels(options: FocusStackOptions, height: int, width: int) -> int:
-    """Return the number of detail levels for a slice of this size.
-
-    Raises
-    ------
-    InputError
-        If the user asked for more than halve the slice to a single pixel.
-    """
-    if options.levels == AUTO:
-        return level_count(height, width)
-    most = max(int(np.ceil(np.log2(max(height, width)))), 1)
-    if int(options.levels) > most:
-        raise InputError(
-            f"levels must be at most {most} for slices of {height} x {width} px, got {options.levels}; "
-            "take fewer, or 'auto'."
-        )
-    return int(options.levels)
-
-
-def deciding_channels(options: FocusStackOptions, channels: int) -> list[int]:
-    """Return the channels whose focus decides.
-
-    Raises
-    ------
-    InputError
-        If the reference channel does not exist.
-    """
-    if options.reference_channel == "all":
-        return list(range(channels))
-    if int(options.reference_channel) >= channels:
-        raise InputError(
-            f"reference_channel must be 'all' or a number from 0 to {channels - 1} for this stack, "
-            f"got {options.reference_channel}."
-        )
-    return [int(options.reference_channel)]
-
-
-def _chosen_noise(noise: NoiseModel, options: FocusStackOptions, channels: int) -> NoiseModel:
-    if len(noise.gain) != channels:
-        raise InputError(f"the noise model must have one entry for each of {channels} channels, got {len(noise.gain)}.")
-    if isinstance(options.noise, str):
-        return noise
-    gain, offset = options.noise
-    return NoiseModel((gain,) * channels, (offset,) * channels, noise.low, noise.high)

@@ -30,9 +30,11 @@ from .fusion import FUSION_METHODS
 from .noise import NoiseModel, estimate_noise
 from .options import FocusStackOptions
 from .pipeline import memory_needed, read_ahead, slices_for_noise, stack_noise
+from .result import Part
+from .run import chosen_levels, whole_sharpness
 from .sharpness import SharpnessReport
 from .slices import SliceKind, Slices
-from .stacker import FocusStacker, Part, chosen_levels, whole_sharpness
+from .stacker import FocusStacker
 from .sweep import LEAST_SLICES
 from .tiles import BASE_BYTES, Tile, TilePlan, plan_tiles
 from .whole import Number, Whole

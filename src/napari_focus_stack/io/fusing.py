@@ -21,7 +21,7 @@ from .zarr_image import DEFAULT_FORMAT, ZARR_ENDINGS, ZARR_FORMATS
 if TYPE_CHECKING:
     from ..alignment import Alignment
     from ..options import FocusStackOptions
-    from ..stacker import FocusStackResult
+    from ..result import FocusStackResult
     from ..tiled import Reader
     from .tiled_files import TiledOutcome, Workers
 

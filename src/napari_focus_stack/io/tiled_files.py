@@ -24,7 +24,7 @@ from ..errors import InputError
 from ..filling import PLANES
 from ..noise import NoiseModel
 from ..options import FocusStackOptions
-from ..stacker import Part
+from ..result import Part
 from ..tiled import Decisions, TiledRun
 from ..tiles import Tile, TilePlan
 from .heights import HeightSettings
