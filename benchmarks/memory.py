@@ -9,13 +9,10 @@ itself never lies in memory; two slices in flight belong to the figure, as do th
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import threading
-import time
-from multiprocessing.connection import Connection
 
 import numpy as np
-import psutil
+
+from peak_memory import in_a_child, watched
 
 CASES = [
     ("uint16 gray", np.uint16, 0, 10),
@@ -40,29 +37,17 @@ class Generated:
         return np.roll(self._noise, k, axis=0)
 
 
-def run(stack: Generated, answer: Connection) -> None:
+def run(stack: Generated) -> tuple[float, float]:
+    """Return the peak above what was there before, and what is told before a run, in bytes a pixel."""
     from napari_focus_stack import focus_stack
     from napari_focus_stack.pipeline import memory_needed
 
     focus_stack(Generated(64, 4, stack.dtype.type, stack.shape[3] if len(stack.shape) == 4 else 0))
-    process = psutil.Process()
-    before = process.memory_info().rss
-    peak, running = before, True
-
-    def watch() -> None:
-        nonlocal peak
-        while running:
-            peak = max(peak, process.memory_info().rss)
-            time.sleep(0.001)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    result = focus_stack(stack)
-    running = False
-    watcher.join()
+    with watched() as peak:
+        result = focus_stack(stack)
     assert result.image.shape == stack.shape[1:]
     pixels = stack.shape[1] * stack.shape[2]
-    answer.send(((peak - before) / pixels, memory_needed(stack.shape, stack.dtype) / pixels))
+    return (peak.most - peak.before) / pixels, memory_needed(stack.shape, stack.dtype) / pixels
 
 
 def main() -> None:
@@ -74,15 +59,10 @@ def main() -> None:
         help="side of a slice, px; below 3000 the allocator keeps freed blocks, and shows",
     )
     size = parser.parse_args().size
-    context = multiprocessing.get_context("spawn")
     print(f"Slices of {size} x {size} px.\n")
     print("| stack | slices | bytes a pixel | told before the run |\n|---|---:|---:|---:|")
     for name, dtype, channels, slices in CASES:
-        here, there = context.Pipe()
-        child = context.Process(target=run, args=(Generated(size, slices, dtype, channels), there))
-        child.start()
-        measured, told = here.recv()
-        child.join()
+        measured, told = in_a_child(run, Generated(size, slices, dtype, channels))
         print(f"| {name} | {slices} | {measured:.1f} | {told:.1f} |", flush=True)
 
 

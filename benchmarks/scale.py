@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-import multiprocessing
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -25,6 +23,7 @@ import psutil
 from napari_focus_stack import FocusStackOptions, focus_stack
 from napari_focus_stack.synthetic import make_scene
 from napari_focus_stack.tiled import plan_for
+from peak_memory import in_a_child, watched
 
 PERIOD_PX = 1024
 
@@ -72,30 +71,14 @@ def warmed(stack: Periodic) -> None:
 
 def measured(run: Callable[..., Any], *arguments: Any) -> tuple[Any, float, int]:
     """Return the answer of a run in a process of its own, its seconds, and the most memory that process held."""
-    here, there = multiprocessing.get_context("spawn").Pipe()
-    child = multiprocessing.get_context("spawn").Process(target=_child, args=(there, run, arguments))
-    child.start()
-    there.close()  # else a child that died would be waited for
-    answer: tuple[Any, float, int] = here.recv()
-    child.join()
+    answer: tuple[Any, float, int] = in_a_child(_watched, run, arguments)
     return answer
 
 
-def _child(pipe: Any, run: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    process, peak, running = psutil.Process(), 0, True
-
-    def watch() -> None:
-        nonlocal peak
-        while running:
-            peak = max(peak, process.memory_info().rss)
-            time.sleep(0.005)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    answer, seconds = run(*arguments)
-    running = False
-    watcher.join()
-    pipe.send((answer, seconds, peak))
+def _watched(run: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, float, int]:
+    with watched() as peak:
+        answer, seconds = run(*arguments)
+    return answer, seconds, peak.most
 
 
 def in_memory(size: int, slices: int) -> tuple[None, float]:

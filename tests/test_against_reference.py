@@ -31,7 +31,8 @@ def test_same_pixels_index_height_and_confidence(name, noise, slices):
     # One gray level is what rounding float32 instead of float64 may do; where whole pixels are taken, and two slices
     # tie, a little more.
     difference = np.abs(result.image.astype(float) - expected.image.astype(float))
-    assert (difference > 1).mean() < (2e-4 if slices == 3 else 1e-9)
+    assert difference.max() <= (8 if slices == 3 else 1)
+    assert (difference > 1).mean() < 2e-4
     assert (difference > 0).mean() < 0.01
     # Two slices as sharp as each other to seven digits: either may win, and the map around follows.
     assert (result.index != expected.index).mean() < 3e-4
