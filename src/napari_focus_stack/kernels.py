@@ -73,6 +73,8 @@ def _jit(function: Callable[..., Any], cached: bool) -> Callable[..., Any]:
         "fastmath": _FASTMATH,
         "error_model": "numpy",
         "forceinline": not cached,
+        "no_cfunc_wrapper": True,
+        "no_cpython_wrapper": not cached,
     }
     try:
         return cast(Callable[..., Any], forgive(numba.njit(cache=cached, **settings)(function)))

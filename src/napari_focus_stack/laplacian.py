@@ -239,7 +239,8 @@ def _mix_band(fine, coarse, strength, valid, mean, total, squares, first, last):
     one = np.float32(1)
     for y in range(first, last):
         if strength.shape[0] == h and strength.shape[1] == w:
-            row[:] = strength[y]
+            for x in range(w):
+                row[x] = strength[y, x]
         else:
             expand_row(strength, y, h, line, row)
         if valid.shape[0] > 0:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .errors import InputError
 from .kernels import kernel, run_bands, run_tasks
-from .pyramid import FloatImage, expand_row, noise_gains, reduce
+from .pyramid import FloatImage, expand, expand_row, noise_gains, reduce, size_of
 from .sampling import sample
 
 BLOCK_PX = 16
@@ -206,11 +206,7 @@ def _whole_statistics(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return one block for an image smaller than a block; the median forgives its texture."""
     means, energies = np.empty((1, 1)), np.empty((1, 1))
-    detail = image.copy()
-    for y in range(image.shape[0]):
-        row, line = np.empty(image.shape[1], np.float32), np.empty(coarse.shape[1], np.float32)
-        expand_row(coarse, y, image.shape[0], line, row)
-        detail[y] -= row
+    detail = image - expand(coarse, size_of(image))
     known = np.isfinite(detail)
     if known.any():
         means[0, 0] = float(image[np.isfinite(image)].mean()) * unit + level

@@ -81,7 +81,8 @@ def _strength_band(own, sharp, finer, coarser, out, first, last):  # type: ignor
             for x in range(w):
                 base[x] = np.sqrt(energy[x]) * np.sqrt(base[x])
         if finer.shape[0] > 0:
-            fine[:] = finer[y]
+            for x in range(w):
+                fine[x] = finer[y, x]
         if coarser.shape[0] == h and coarser.shape[1] == w:
             blur_column(coarser, y, h, h, line)
             blur_line(line, coarse)
