@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import napari_focus_stack
 
 PACKAGE = Path(napari_focus_stack.__file__).parent
@@ -68,7 +70,6 @@ ORDER = [
     "stacker",
     "pipeline",
     "by_map",
-    "tiles",
     "tiled",
     "io",
     "demo",
@@ -77,7 +78,9 @@ ORDER = [
     "cli",
     "napari_plugin",
 ]
-OUTER = ORDER[ORDER.index("tiles") :]
+# The same within a package of several steps.
+ORDER_WITHIN = {"tiled": ["plan", "readers", "patches", "decisions", "run", "heights", "setup", "lazy", "__init__"]}
+OUTER = ORDER[ORDER.index("tiled") :]
 
 
 def own_imports(path: Path) -> set[str]:
@@ -118,6 +121,17 @@ def test_imports_point_inwards():
         if ORDER.index(name) > ORDER.index(top)
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("package", ORDER_WITHIN)
+def test_imports_point_inwards_within(package):
+    order = ORDER_WITHIN[package]
+    found = {path.stem: path for path in (PACKAGE / package).glob("*.py")}
+    assert set(found) == set(order)
+    for name, path in found.items():
+        nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        own = {(node.module or "").split(".")[0] for node in nodes if node.level == 1}
+        assert own <= set(order[: order.index(name)]), name
 
 
 def loaded_after(code: str) -> set[str]:

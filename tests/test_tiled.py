@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from napari_focus_stack import InputError, focus_stack, focus_stack_tiled
-from napari_focus_stack.tiles import plan_tiles
+from napari_focus_stack.tiled import plan_tiles
 
 MAPS = ("image", "index", "height", "confidence")
 

@@ -23,9 +23,11 @@ from .errors import InputError
 
 if TYPE_CHECKING:
     from .alignment import Alignment
+    from .chosen import Chosen
     from .io import HeightSettings, Positions, StackSource, TileSettings
     from .options import OptionSpec
     from .result import FocusStackResult
+    from .sharpness import SharpnessReport
 
 DONE, BAD_INPUT, SOME_FAILED, INTERRUPTED = 0, 1, 3, 130
 DEMO_FOLDER = Path("focus-stack-demo")
@@ -214,18 +216,15 @@ def _fuse_and_write(
     alignment: Alignment | None = None,
     zarr_format: int = 2,
 ) -> FocusStackResult:
-    from .io import fuse_stack, outputs_among_slices, write_results
+    from .io import fuse_stack, write_results
 
     start = time.perf_counter()
     with terminal.progress_bar("Fusing", quiet) as progress:
         result = fuse_stack(stack, stack.rgb, options, progress, alignment)
         seconds = time.perf_counter() - start
         write_results(outputs, result, stack=stack, seconds=seconds, heights=heights, zarr_format=zarr_format)
-    for warning in dict.fromkeys((*result.warnings, *outputs_among_slices(outputs, stack))):
-        terminal.say(f"warning: {warning}")
-    if not quiet:
-        motion = result.alignment.reason if result.alignment is not None else None
-        terminal.print_summary(stack.names, result.sharpness, result.chosen, outputs, seconds, motion=motion)
+    motion = result.alignment.reason if result.alignment is not None else None
+    _tell(stack, outputs, result.warnings, quiet, result.sharpness, result.chosen, seconds, motion=motion)
     return result
 
 
@@ -238,17 +237,36 @@ def _fuse_in_tiles(
     heights: HeightSettings,
     quiet: bool,
 ) -> None:
-    from .io import fuse_in_tiles, outputs_among_slices
+    from .io import fuse_in_tiles
 
     start = time.perf_counter()
     with terminal.progress_bar("Fusing in tiles", quiet) as progress:
         outcome = fuse_in_tiles(stack, inputs, options, outputs, tiles, heights=heights, progress=progress)
-    for warning in dict.fromkeys((*outcome.warnings, *outputs_among_slices(outputs, stack))):
+    seconds, run = time.perf_counter() - start, outcome.run
+    chosen = run.decisions.chosen
+    _tell(
+        stack, outputs, outcome.warnings, quiet, outcome.sharpness, chosen, seconds,
+        plan=run.plan, resumed=outcome.resumed,
+    )  # fmt: skip
+
+
+def _tell(
+    stack: StackSource,
+    outputs: Mapping[str, Path],
+    warnings: Sequence[str],
+    quiet: bool,
+    sharpness: SharpnessReport,
+    chosen: Mapping[str, Chosen],
+    seconds: float,
+    **more: Any,
+) -> None:
+    """Say what the user should know of a run that is done, and how it went."""
+    from .io import outputs_among_slices
+
+    for warning in dict.fromkeys((*warnings, *outputs_among_slices(outputs, stack))):
         terminal.say(f"warning: {warning}")
     if not quiet:
-        seconds = time.perf_counter() - start
-        plan, chosen = outcome.run.plan, outcome.run.decisions.chosen
-        terminal.print_summary(stack.names, outcome.sharpness, chosen, outputs, seconds, plan, outcome.resumed)
+        terminal.print_summary(stack.names, sharpness, chosen, outputs, seconds, **more)
 
 
 def _fuse_many(

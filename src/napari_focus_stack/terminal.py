@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .chosen import Chosen
     from .io import BatchOutcome
     from .sharpness import SharpnessReport
-    from .tiles import TilePlan
+    from .tiled import TilePlan
 
 
 def say(sentence: str) -> None:

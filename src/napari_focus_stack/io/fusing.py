@@ -214,7 +214,7 @@ class TileSettings:
             If it is asked for, but the outputs cannot be written in tiles.
         """
         from ..pipeline import memory_needed
-        from ..tiles import BASE_BYTES
+        from ..tiled import BASE_BYTES
 
         asked = self.tile_px is not None or self.resume or self.scheduler != "threads"
         large = BASE_BYTES + memory_needed(stack.shape, stack.dtype, options) > self.memory_bytes

@@ -25,8 +25,7 @@ from ..filling import PLANES
 from ..noise import NoiseModel
 from ..options import FocusStackOptions
 from ..result import Part
-from ..tiled import Decisions, TiledRun
-from ..tiles import Tile, TilePlan
+from ..tiled import Decisions, Tile, TiledRun, TilePlan
 from .heights import HeightSettings
 from .reading import read_stack
 from .report import plain

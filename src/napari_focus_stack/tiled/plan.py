@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .errors import InputError
+from ..errors import InputError
 
 # What the process itself needs: its libraries, and what an allocator keeps of the sample that was decided from.
 BASE_BYTES = 600_000_000

@@ -1,0 +1,165 @@
+"""From a stack, options and a memory budget to a run in tiles: checked, decided and planned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..filling import COARSE_LEVELS
+from ..fusion import FUSION_METHODS
+from ..options import FocusStackOptions
+from ..pipeline import memory_needed
+from ..run import chosen_levels
+from ..slices import SliceKind, Slices
+from ..sweep import LEAST_SLICES
+from .decisions import Decisions, decide
+from .plan import TilePlan, plan_tiles
+from .run import TiledRun
+
+DEFAULT_MEMORY = "2 GB"
+
+# What a tile sees beyond its core, in pixels of the coarsest level: every level's energies are smoothed twice, the
+# base follows those of the level before it, and the rebuilt image goes through all of them.
+_FUSION_REACH = 8
+
+# In px, where levels are few: heights and whole pixels; the measures of transparent specimens; light that adds.
+_HEIGHT_REACH_PX, _PHASE_REACH_PX, _SWEEP_REACH_PX = 64, 256, 320
+
+# A run in memory needs so much less for every pixel of a slice, by its own bytes, where it is surely opaque.
+_PHASE_BYTES_PX, _PHASE_SLICES = 14.0, 3
+
+
+def reach_px(options: FocusStackOptions, levels: int, slices: int, transparent: bool) -> int:
+    """Return how far around a pixel lies what decides about it, in px of the image."""
+    reach = max(_FUSION_REACH << levels, _HEIGHT_REACH_PX)
+    if transparent:
+        reach = max(reach, _PHASE_REACH_PX)
+    if slices >= LEAST_SLICES and options.method == "laplacian":
+        reach = max(reach, _SWEEP_REACH_PX)
+    return reach + int(np.ceil(options.halo_radius_px))
+
+
+def plan_for(
+    shape: tuple[int, ...],
+    dtype: Any,
+    options: FocusStackOptions,
+    *,
+    memory: int,
+    rgb: bool | None = None,
+    transparent: bool = True,
+    chunk: tuple[int, int] | None = None,
+    tile: tuple[int, int] | None = None,
+) -> TilePlan:
+    """Return how a stack is cut into tiles; nothing is read.
+
+    Parameters
+    ----------
+    shape, dtype
+        Of the stack.
+    options : FocusStackOptions
+    memory : int
+        Bytes a process may use.
+    rgb : bool or None
+    transparent : bool
+        Whether the specimen may be a transparent one; else less memory is needed.
+    chunk, tile : tuple of int, optional
+        (y, x) of the chunks it is stored in, and of the tiles the user wants.
+
+    Raises
+    ------
+    InputError
+        If not even a small tile fits the memory.
+    """
+    kind = SliceKind(tuple(shape[1:]), dtype, rgb)
+    height, width = kind.shape[:2]
+    levels = chosen_levels(options, height, width)
+    side = 1024
+    needed = memory_needed((shape[0], side, side, *kind.shape[2:]), dtype, options) / side**2
+    if not transparent:
+        needed -= _PHASE_BYTES_PX + _PHASE_SLICES * kind.channels * kind.dtype.itemsize
+    return plan_tiles(
+        (height, width),
+        halo=reach_px(options, levels, shape[0], transparent),
+        align=max(1 << levels, (4 if transparent else 2) << COARSE_LEVELS),
+        bytes_per_px=needed,
+        memory=memory,
+        chunk=chunk,
+        side=tile,
+    )
+
+
+def tiled_run(
+    stack: Any,
+    rgb: bool | None = None,
+    *,
+    memory: int | str = DEFAULT_MEMORY,
+    tile: int | tuple[int, int] | None = None,
+    decisions: Decisions | None = None,
+    options: FocusStackOptions | None = None,
+) -> TiledRun:
+    """Decide and plan; parameters are those of `focus_stack_tiled`."""
+    options = options or FocusStackOptions()
+    slices = Slices(stack, rgb)
+    budget = bytes_of(memory)
+    _check_options(options, len(slices))
+    decisions = decisions or decide(stack, rgb, options, budget)
+    plan = plan_for(
+        (len(slices), *slices.kind.shape),
+        slices.kind.dtype,
+        options,
+        memory=budget,
+        rgb=rgb,
+        transparent=decisions.transparent > 0,
+        chunk=_chunk_of(stack),
+        tile=(tile, tile) if isinstance(tile, int) else tile,
+    )
+    return TiledRun((len(slices), *slices.kind.shape), slices.kind.dtype, rgb, options, decisions, plan)
+
+
+def _check_options(options: FocusStackOptions, slices: int) -> None:
+    method = FUSION_METHODS[options.method]
+    if method.visits != 1:
+        able = [name for name, other in FUSION_METHODS.items() if other.visits == 1]
+        raise InputError(
+            f"method {options.method!r} needs the whole image at once, so it cannot run in tiles; "
+            f"choose one of {', '.join(able)}."
+        )
+    if options.mend_rims:
+        raise InputError("mend_rims needs the whole image at once, so it cannot run in tiles; leave it out.")
+    if options.aligns:
+        raise InputError("slices are aligned whole, which cannot run in tiles; align the stack first.")
+
+
+def bytes_of(memory: int | str) -> int:
+    """Return a number of bytes, from a text such as "2 GB" too.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+
+    Examples
+    --------
+    >>> bytes_of("1.5 GB")
+    1500000000
+    """
+    from dask.utils import parse_bytes
+
+    try:
+        count = int(parse_bytes(memory))
+    except (ValueError, TypeError):
+        count = 0
+    if count <= 0:
+        raise InputError(f"memory must be a number of bytes or a text such as '2 GB', got {memory!r}.")
+    return count
+
+
+def _chunk_of(stack: Any) -> tuple[int, int] | None:
+    chunk = getattr(stack, "chunksize", None) or getattr(stack, "chunks", None)
+    if not isinstance(chunk, tuple) or len(chunk) < 3 or not all(isinstance(n, int) and n > 0 for n in chunk):
+        return None
+    y, x = chunk[1:3]
+    # Slices stored whole cannot be read in parts: their size says nothing.
+    return (y, x) if (y, x) != tuple(stack.shape[1:3]) else None
