@@ -42,8 +42,8 @@ def default(spec: OptionSpec) -> str:
 
 def page() -> str:
     options = table(
-        ("option", "in the panel", "values", "default", "what it does"),
-        ((f"`{s.name}`", s.label, values(s), default(s), s.help) for s in OPTION_SPECS.values()),
+        ("option, in the panel", "what it does", "values", "default"),
+        ((f"`{s.name}` *{s.label}*", s.help, values(s), default(s)) for s in OPTION_SPECS.values()),
     )
     methods = table(
         ("`method`", "name", "what it does", "visits to a slice", "makes no use of"),
@@ -58,7 +58,7 @@ def page() -> str:
     )
     return f"""# Options, methods and measures
 
-This page is written from the program's own registries by `docs/make_reference.py`.
+Every option, fusion method and sharpness measure, each in one sentence. This page is written from the program itself.
 
 ## Options
 

@@ -40,31 +40,31 @@ class FusionMethod:
 FUSION_METHODS: dict[str, FusionMethod] = {
     "laplacian": FusionMethod(
         "Laplacian pyramid",
-        "Noise-aware, softly weighted pyramid, held within the range of the slices. The default.",
+        "The default: the sharpest detail of every size, told from noise, and nothing that is in no slice.",
         LaplacianFusion,
     ),
     "laplacian-max": FusionMethod(
         "Laplacian pyramid, largest energy",
-        "The classic rule of Wang & Chang: the slice of the largest regional energy wins at every level.",
+        "The classic rule of Wang & Chang (2011): for every size of detail the slice with the most contrast wins.",
         LaplacianMaxFusion,
         ignores=("denoise", "z_preference", "mend_rims"),
     ),
     "log": FusionMethod(
         "Laplacian of Gaussian",
-        "The simple baseline: every pixel from the slice of the largest Laplacian of Gaussian.",
+        "A simple method to compare with: every pixel from the slice with the largest Laplacian of Gaussian.",
         LogFusion,
         ignores=("denoise", "z_preference", "mend_rims"),
     ),
     "decision-map": FusionMethod(
         "Decision map",
-        "For few slices of a photograph: a cleaned map of which slice wins, blended at its edges.",
+        "For a few photographs: whole regions come from one slice each, blended at their edges.",
         DecisionMapFusion,
         visits=2,
         ignores=("denoise", "z_preference", "mend_rims"),
     ),
     "height": FusionMethod(
         "Height map",
-        "Every pixel from the slice that the filled height map names: quiet where there is no texture.",
+        "Every pixel from the slice at its height in the filled height map: calm where there is no texture.",
         HeightFusion,
         visits=2,
         ignores=("denoise", "z_preference", "mend_rims"),

@@ -108,7 +108,7 @@ class FocusStackOptions:
         "choice",
         "laplacian",
         "Method",
-        "How the slices are fused.",
+        "How the slices become one image.",
         choices={name: method.title for name, method in FUSION_METHODS.items()},
         advanced=False,
     )
@@ -116,27 +116,27 @@ class FocusStackOptions:
         "choice",
         "none",
         "Align",
-        "Motion between slices that is taken out before fusing.",
+        "Puts slices that moved back in place before they are fused; 'auto' does so only where it helps.",
         choices={name: model.title for name, model in ALIGN_MODELS.items()},
     )
     match_brightness: str = _option(
         "choice",
         "off",
         "Match brightness",
-        "Makes slices as bright as the middle one, channel by channel, where they differ by more than 2 %.",
+        "Makes all slices as bright as the middle one, in every channel, if they differ by more than 2 %.",
         choices=BRIGHTNESS_MODELS,
     )
     crop: bool = _option(
         "switch",
         False,
         "Crop",
-        "Keeps only what all slices cover once they are aligned; else the rim comes from those that cover it.",
+        "Cuts off the border that some aligned slices do not cover. Otherwise it comes from the slices that cover it.",
     )
     levels: int | str = _option(
         "integer",
         AUTO,
         "Levels",
-        "Levels of the pyramid: more of them judge coarser detail.",
+        "How many sizes of detail are compared between slices, from fine to coarse.",
         low=1,
         high=8,
         auto=True,
@@ -146,7 +146,7 @@ class FocusStackOptions:
         "noise",
         AUTO,
         "Noise",
-        "Camera noise as variance = gain x intensity + offset, in gray levels; measured from the stack when 'auto'.",
+        "Noise of the camera: variance = gain x intensity + offset, in gray levels. 'auto' measures it in the stack.",
         low=0,
         auto=True,
     )
@@ -154,7 +154,7 @@ class FocusStackOptions:
         "choice",
         "auto",
         "Light",
-        "Through a clear specimen, contrast's change along z decides, elsewhere contrast; light that glows adds up.",
+        "What the specimen does to light, which decides how focus is found. 'auto' tells it from the stack.",
         choices={
             "auto": "As the stack shows",
             "opaque": "Reflected",
@@ -166,7 +166,7 @@ class FocusStackOptions:
         "number",
         0.0,
         "Denoise",
-        "Removes what looks like noise from the fused image: 0 nothing, 1 all that is expected.",
+        "Removes noise from the fused image: 0 removes nothing, 1 all noise that is expected.",
         low=0,
         high=1,
         advanced=False,
@@ -175,7 +175,7 @@ class FocusStackOptions:
         "number",
         0.0,
         "Prefer z",
-        "Where slices compete, negative favours the first slices and positive the last.",
+        "Prefers the first slices (negative) or the last (positive) where several show detail.",
         low=-0.5,
         high=0.5,
         advanced=False,
@@ -184,7 +184,7 @@ class FocusStackOptions:
         "number",
         0.0,
         "Height smoothing",
-        "Smooths the height map over this many pixels, confident ones first; jumps stay.",
+        "Smooths the height map over this many pixels. Jumps stay, and sure heights count most.",
         low=0,
         high=100,
         unit="px",
@@ -193,13 +193,13 @@ class FocusStackOptions:
         "switch",
         True,
         "Fill height",
-        "Fills the height map where there is no texture from its neighbours; otherwise it is NaN there.",
+        "Fills the height map from its surroundings where there is no texture. Otherwise it is NaN there.",
     )
     halo_radius_px: float = _option(
         "number",
         0.0,
         "Halo radius",
-        "Distrusts heights this close to a much sharper spot, where its halo pretends focus.",
+        "Does not trust heights this close to a much brighter or sharper spot: its halo looks like focus.",
         low=0,
         high=100,
         unit="px",
@@ -208,20 +208,20 @@ class FocusStackOptions:
         "switch",
         False,
         "Mend rims",
-        "Takes the blur of near rims off what lies behind, where the stack shows it; needs a fifth more memory.",
+        "Removes the blur of near things from what lies behind them, if the stack shows how. Needs more memory.",
     )
     reference_channel: int | str = _option(
         "channel",
         "all",
         "Reference channel",
-        "The channel whose focus decides for all of them, or 'all'.",
+        "One channel whose focus decides for all channels, or 'all': they decide together.",
         low=0,
     )
     sharpness_measure: str = _option(
         "choice",
         "focus",
         "Sharpness",
-        "The measure reported for every slice and for the result.",
+        "How sharpness is measured, for every slice and for the result. It does not change the image.",
         choices={name: measure.title for name, measure in SHARPNESS_MEASURES.items()},
         advanced=False,
     )

@@ -1,4 +1,4 @@
-"""Options that belong together for one kind of picture: a start for people, no more than a user may set by hand."""
+"""Presets: options that suit one kind of picture, set together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEFAULT = "auto"
 
 @dataclass(frozen=True)
 class Preset:
-    """One start: what it is called, what for, and what it changes of the defaults."""
+    """One preset: its name for people, a sentence on what it is for, and the options it changes."""
 
     title: str
     help: str
@@ -26,28 +26,28 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    DEFAULT: Preset("Automatic", "The defaults: what the specimen is, is told from the stack.", {}),
+    DEFAULT: Preset("Automatic", "The defaults: the stack itself tells what kind of specimen it shows.", {}),
     "bright-field": Preset(
         "Bright field, clear specimen",
-        "Light passes through: contrast out of focus is not taken for sharpness.",
+        "Light passes through the specimen: contrast that comes from being out of focus does not count.",
         {"light": "transparent"},
     ),
     "fluorescence": Preset(
         "Fluorescence",
-        "Light of all heights adds; noise is taken out of the dark.",
+        "Light from all heights adds up; noise is removed from the dark ground.",
         {"light": "glowing", "denoise": 0.3},
     ),
-    "reflected-light": Preset("Reflected light", "An opaque surface: contrast is sharpness.", {"light": "opaque"}),
+    "reflected-light": Preset("Reflected light", "An opaque surface: contrast shows focus.", {"light": "opaque"}),
     "macro": Preset(
         "Macro photograph",
-        "A camera that moves and breathes, near things before far ones: slices are aligned, rims are mended.",
+        "Slices are aligned, for the camera may move, and rims of near things before far ones are mended.",
         {"align": "auto", "light": "opaque", "mend_rims": True},
     ),
 }
 
 
 def preset_of(options: FocusStackOptions, ignoring: tuple[str, ...] = ("sharpness_measure",)) -> str | None:
-    """Return the name of the preset that options are, whatever those that change no picture say; None if of none.
+    """Return the name of the preset with these options, or None. Options that change no picture do not count.
 
     Examples
     --------
