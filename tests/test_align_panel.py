@@ -64,7 +64,7 @@ def test_the_aligned_stack_is_a_lazy_layer_of_the_common_area(viewer, stack, pan
     # The same thing lies at the same place of the world.
     there = stack.data_to_world((0, rows.start, columns.start))
     np.testing.assert_allclose(added.data_to_world((0, 0, 0)), there)
-    assert "moving aligned" in [title for title, _ in panel._stack_choices(None)]
+    assert "moving aligned" in [title for title, _ in panel.stack_rows._layers(None)]
 
 
 def test_time_series_and_their_order_of_axes_are_kept(viewer, panel, moving, wait_end):

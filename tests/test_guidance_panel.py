@@ -49,8 +49,8 @@ def test_preset_runs_live_once(viewer, panel, run, wait_end, scene, monkeypatch)
     viewer.add_image(scene.stack, name="bumps")
     run(panel)
     runs = []
-    start = panel._runner.start
-    monkeypatch.setattr(panel._runner, "start", lambda *some: (runs.append(some[1]), start(*some)))
+    start = panel._runs._runner.start
+    monkeypatch.setattr(panel._runs._runner, "start", lambda *some: (runs.append(some[1]), start(*some)))
     panel.preset_choice.value = "fluorescence"
     wait_end(panel)
     assert runs == [PRESETS["fluorescence"].options]

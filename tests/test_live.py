@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_focus_stack import FocusStackOptions, focus_stack
-from napari_focus_stack.napari_plugin import widget
+from napari_focus_stack.napari_plugin import quick_looks
 from napari_focus_stack.napari_plugin.layers import LayerStack
 from napari_focus_stack.napari_plugin.preview import InView, averaged, plan_preview
 from napari_focus_stack.synthetic import make_scene
@@ -26,7 +26,7 @@ def scene():
 @pytest.fixture
 def fused(viewer, panel, run, scene, qtbot, monkeypatch):
     """Fuse a stack that can be held, and look at a part of the result at full resolution."""
-    monkeypatch.setattr(widget, "_WHOLE_AT_ONCE_S", 0)
+    monkeypatch.setattr(quick_looks, "_WHOLE_AT_ONCE_S", 0)
     held = HeldStack(scene.stack)
     viewer.add_image(held, name="bumps", contrast_limits=(0, 65535), scale=(2, 0.5, 0.5))
     held.let(NOISE + SLICES)
@@ -36,7 +36,7 @@ def fused(viewer, panel, run, scene, qtbot, monkeypatch):
     # What the canvas sets when it is drawn, which a window that is not shown never is.
     layer.corner_pixels = np.array([[part.start for part in SEEN], [part.stop - 1 for part in SEEN]])
     layer.scale_factor = 0.5
-    panel._seconds_per_value = 1e-9
+    panel._runs._quick_looks.seconds_per_value = 1e-9
     return layer, held
 
 
@@ -44,7 +44,7 @@ def change(panel, qtbot, held, method="log"):
     """Change an option and let the quick look end, the whole not begin."""
     panel.option_rows.widgets["method"].value = method
     held.let(SLICES)
-    qtbot.waitUntil(lambda: panel._runner.running and not panel._runner.previewing, timeout=RUN_MS)
+    qtbot.waitUntil(lambda: panel._runs._runner.running and not panel._runs._runner.previewing, timeout=RUN_MS)
 
 
 def test_quick_look_is_of_what_is_in_view_and_the_whole_follows(viewer, panel, fused, qtbot, wait_end, scene):
@@ -104,20 +104,22 @@ def test_a_slider_that_is_dragged_shows_quick_looks_and_ends_with_the_last(panel
 
 
 def test_quick_look_at_aligned_slices_is_aligned(viewer, panel, run, wait_end, scene, monkeypatch):
-    monkeypatch.setattr(widget, "_WHOLE_AT_ONCE_S", 0)
+    monkeypatch.setattr(quick_looks, "_WHOLE_AT_ONCE_S", 0)
     shaken = np.stack([np.roll(image, 3 * k, axis=1) for k, image in enumerate(scene.stack)])
     viewer.add_image(shaken, name="shaken", scale=(2, 0.5, 0.5))
     panel.option_rows.widgets["align"].value = "shift"
     run(panel)
-    known = panel._shown.results.alignments[()]
+    known = panel._result.shown.results.alignments[()]
     assert np.ptp(known.shifts_px[:, 1]) > 10
     layer = viewer.layers["shaken fused"]
     viewer.layers["shaken focus index"].visible = True
     layer.corner_pixels = np.array([[part.start for part in SEEN], [part.stop - 1 for part in SEEN]])
-    layer.scale_factor, panel._seconds_per_value = 0.5, 1e-9
+    layer.scale_factor, panel._runs._quick_looks.seconds_per_value = 0.5, 1e-9
     looks = []
-    paste = panel._pasted.paste
-    monkeypatch.setattr(panel._pasted, "paste", lambda *some: (paste(*some), looks.append(layer.data[SEEN].copy())))
+    paste = panel._runs._quick_looks._pasted.paste
+    monkeypatch.setattr(
+        panel._runs._quick_looks._pasted, "paste", lambda *some: (paste(*some), looks.append(layer.data[SEEN].copy()))
+    )
     panel.option_rows.widgets["method"].value = "log"
     wait_end(panel)
     expected = focus_stack(shaken, method="log", align="shift", alignment=known).image

@@ -66,7 +66,7 @@ def test_stroke_takes_the_slice_in_view_and_the_image_follows(viewer, panel, pai
     assert (told["retouched_slices"], told["retouched_px"]) == ([6], int(blot.sum()))
     assert "takes slice 6" in panel.retouch.told.text()
     # The result itself stays as it was fused.
-    np.testing.assert_array_equal(panel._shown.results.image, original.image)
+    np.testing.assert_array_equal(panel._result.shown.results.image, original.image)
     # Another slice in view is another colour of the brush.
     viewer.dims.set_point(0, 7 + 2 * 1)
     assert strokes.selected_label == 2

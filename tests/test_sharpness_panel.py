@@ -81,7 +81,7 @@ def test_pixel_outside_is_refused(scene):
 
 
 def test_level_of_the_fused_image_is_in_the_picture(panel, layer):
-    plot, report = panel.sharpness_view.plot, panel._shown.results.reports[()]
+    plot, report = panel.sharpness_view.plot, panel._result.shown.results.reports[()]
     assert plot.level.value() == report.fused
     low, high = plot.view_box.viewRange()[1]
     assert low < min(report.per_slice)

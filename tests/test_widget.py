@@ -278,7 +278,7 @@ def no_more_runs(monkeypatch):
         def start(*_):
             raise AssertionError("a run was started")
 
-        monkeypatch.setattr(panel._runner, "start", start)
+        monkeypatch.setattr(panel._runs._runner, "start", start)
 
     return forbid
 
@@ -507,9 +507,9 @@ def test_live_fuses_once_with_the_last_of_quick_changes(viewer, panel, run, wait
     viewer.add_image(scene.stack, name="bumps")
     run(panel)
     runs = []
-    start = panel._runner.start
+    start = panel._runs._runner.start
     monkeypatch.setattr(
-        panel._runner, "start", lambda stack, options, *more: (runs.append(options), start(stack, options, *more))
+        panel._runs._runner, "start", lambda stack, options, *more: (runs.append(options), start(stack, options, *more))
     )
     for value in (0.1, 0.2, 0.3, 0.9):
         panel.option_rows.widgets["denoise"].value = value
@@ -539,7 +539,7 @@ def test_live_change_during_a_run_starts_over_and_never_runs_two(viewer, panel, 
     held.let(7)
     qtbot.waitUntil(lambda: held.reads == 7)
     panel.option_rows.widgets["denoise"].value = 0.9
-    qtbot.waitUntil(lambda: panel._run_again, timeout=RUN_MS)
+    qtbot.waitUntil(lambda: panel._runs._again, timeout=RUN_MS)
     held.let(100)
     wait_end(panel)
     assert most == 1
@@ -606,7 +606,7 @@ def test_closing_the_dock_during_a_run_adds_nothing(viewer, panel, half_way, wor
     viewer.add_image(np.zeros((3, 16, 16)))
     assert panel.stack_choice.choices == (viewer.layers["bumps"],)
     panel.fuse()
-    assert not panel._runner.running
+    assert not panel._runs._runner.running
     panel.native.deleteLater()
     qtbot.wait(50)
 

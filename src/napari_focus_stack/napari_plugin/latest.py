@@ -25,9 +25,15 @@ class Latest:
         """Whether work is under way or waits."""
         return self._done is not None
 
-    def request(self, work: Work, done: Done) -> None:
-        """Call `work` in a thread and `done` with what it returns in the window's thread, unless it failed."""
+    def request(self, work: Work, done: Done, *, at_once: bool = False) -> None:
+        """Call `work` in a thread and `done` with what it returns in the window's thread, unless it failed.
+
+        Brief work is done `at_once` in the window's thread, unless other work is under way.
+        """
         if self._closed:
+            return
+        if at_once and not self.busy:
+            done(work())
             return
         self._next = (work, done)
         if not self.busy:

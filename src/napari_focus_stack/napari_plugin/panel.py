@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
-from magicgui.widgets import CheckBox, ComboBox, Container, ProgressBar, PushButton
+from magicgui.widgets import CheckBox, Container, ProgressBar, PushButton
 from magicgui.widgets.bases import ValueWidget
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
-from ..presets import PRESETS
 from .alignment_section import AlignmentSection
 from .cursor_section import CursorSection
 from .keyboard import name_field, read_in_order
+from .kind_row import KindRow
 from .option_rows import OptionRows
 from .others_section import OthersSection
 from .plots import SharpnessView
@@ -24,7 +24,11 @@ from .relief_section import ReliefSection
 from .retouch_section import RetouchSection
 from .section import Section
 from .sharpness_section import SharpnessSection
+from .stack_rows import StackRows
 from .surface_section import HeightControls, SurfaceFigures
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
 
 _MARGIN_PX = 6
 _COMBO_CHARACTERS = 8
@@ -36,20 +40,14 @@ class FocusStackPanel(Container):  # type: ignore[misc]
     They lie in one Qt column that scrolls, for magicgui containers and Qt widgets take turns in it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, viewer: Viewer) -> None:
         super().__init__(labels=False)
-        self.stack_choice = ComboBox(label="&Z-stack", choices=self._stack_choices)
-        self.axis_choice = ComboBox(label="Focus &axis", choices=self._axis_choices)
+        self.stack_rows = StackRows(viewer)
+        self.stack_choice, self.axis_choice = self.stack_rows.layer, self.stack_rows.axis
         self.sample_button = PushButton(text="&Open the sample stack")
         self.option_rows = OptionRows()
-        self.preset_choice = ComboBox(
-            label="&Kind",
-            choices=[(preset.title, name) for name, preset in PRESETS.items()],
-            nullable=True,
-            value=None,
-            tooltip="\n".join(f"{preset.title}: {preset.help}" for preset in PRESETS.values()),
-        )
-        self.reset_button = PushButton(text="&Reset", tooltip="Sets every option to its default.")
+        self.kind_row = KindRow(self.option_rows)
+        self.preset_choice, self.reset_button = self.kind_row.choice, self.kind_row.reset_button
         self.more_options = QCollapsible("More options", expandedIcon="▾", collapsedIcon="▸")
         self.height_controls, self.surface_figures = HeightControls(), SurfaceFigures()
         self.height_section = QCollapsible("Height map", expandedIcon="▾", collapsedIcon="▸")
@@ -84,12 +82,6 @@ class FocusStackPanel(Container):  # type: ignore[misc]
         ]
         self._lay_out()
         self.closing = _Closing(self.native)
-
-    def _stack_choices(self, _: Any) -> list[tuple[str, Any]]:
-        return []
-
-    def _axis_choices(self, _: Any) -> list[tuple[str, Any]]:
-        return []
 
     def _lay_out(self) -> None:
         column = QWidget()

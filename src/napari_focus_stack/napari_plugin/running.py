@@ -1,0 +1,203 @@
+"""Runs of the panel, by hand or Live: never two at once, the last change wins, and what is cancelled adds nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QTimer
+
+from ..errors import InputError
+from .layers import StackChoice
+from .preview import Preview
+from .quick_looks import QuickLooks
+from .worker import FocusRunner, Job, RunFailure, RunProgress, StackResults
+
+if TYPE_CHECKING:
+    from .host import PanelHost
+    from .panel import FocusStackPanel
+
+_LIVE_DELAY_MS = 40
+
+
+class PanelRuns:
+    """Starts runs, tells how far they are, and stops them.
+
+    Parameters
+    ----------
+    panel : FocusStackPanel
+        Its rows tell the options, its bar how far a run is.
+    host : PanelHost
+        The same panel, as it tells of the stack that is chosen and of the result on show.
+    on_results : callable
+        Gets the stack and the results of a fusion that came to its end.
+    on_change : callable
+        Called when a run began or ended.
+    """
+
+    def __init__(
+        self,
+        panel: FocusStackPanel,
+        host: PanelHost,
+        on_results: Callable[[StackChoice, StackResults], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._panel, self._host = panel, host
+        self._on_results, self._on_change = on_results, on_change
+        self._runner = FocusRunner(self._show_progress, self._end, self._show_preview)
+        self._quick_looks = QuickLooks(host)
+        self._again = False
+        self._ran_on: StackChoice | None = None
+        self._job_end: Callable[[Any], None] | None = None
+        self._began = 0.0
+        self._live_timer = QTimer(panel.native)
+        self._live_timer.setSingleShot(True)
+        self._live_timer.setInterval(_LIVE_DELAY_MS)
+        self._live_timer.timeout.connect(self._refresh_live)
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way, or about to stop."""
+        return self._runner.running
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is under way or about to start."""
+        return self._runner.running or self._live_timer.isActive()
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the result on show is of the chosen stack, but of other options."""
+        shown = self._host.shown_of_chosen()
+        return shown is not None and self._host.options() != shown.results.options
+
+    def fuse(self, *, live: bool = False) -> None:
+        """Fuse the chosen stack with the options as they are set; `live`, after a quick look at what is in view."""
+        chosen = self._host.chosen()
+        if self._host.closed or chosen is None or self._runner.running:
+            return
+        try:
+            options = self._panel.option_rows.options()
+            quick_look = self._quick_looks.plan(options) if live else None
+            shown = self._host.shown_of_chosen() if live else None
+            known = None if shown is None else shown.alignments_for(options)
+            self._runner.start(chosen.stack, options, quick_look, known)
+        except InputError as refusal:
+            self._fail(refusal)
+            return
+        self._job_end = None
+        self._began = perf_counter()
+        self._begin(chosen)
+
+    def start_job(self, job: Job, on_end: Callable[[Any], None]) -> bool:
+        """Run other work that yields progress; `on_end` gets what it returned, unless it was cancelled or failed.
+
+        Returns
+        -------
+        bool
+            False where a run is under way already.
+        """
+        chosen = self._host.chosen()
+        if self._host.closed or chosen is None or self._runner.running:
+            return False
+        self._runner.start_job(job)
+        self._job_end = on_end
+        self._begin(chosen)
+        return True
+
+    def cancel(self) -> None:
+        """Stop the run at the next slice; nothing is added."""
+        self._again = False
+        self._stop()
+
+    def shut_down(self) -> None:
+        """Stop what is running: the panel was closed."""
+        self._again = False
+        self._quick_looks.lift()
+        self._runner.cancel()
+
+    def stack_is_gone(self) -> None:
+        """Let go of the pixels of the result on show."""
+        self._quick_looks.forget()
+
+    def layers_changed(self) -> None:
+        """Stop the run if its stack was removed."""
+        if self._ran_on is not None and self._ran_on.layer not in self._host.viewer.layers:
+            self.cancel()
+
+    def option_changed(self) -> None:
+        """Fuse anew while Live is on and there is a result."""
+        # Not put off by further changes: while a slider is dragged, quick looks follow it.
+        if self._panel.live_box.value and not self._live_timer.isActive():
+            self._live_timer.start()
+
+    def _begin(self, chosen: StackChoice) -> None:
+        self._ran_on = chosen
+        self._panel.say("")
+        self._panel.progress_bar.value = 0
+        self._panel.progress_bar.native.setFormat("starting")
+        self._on_change()
+
+    def _stop(self) -> None:
+        self._runner.cancel()
+        self._panel.progress_bar.native.setFormat("stopping")
+        self._panel.cancel_button.enabled = False
+
+    def _show_progress(self, progress: RunProgress) -> None:
+        if not self._host.closed:
+            bar = self._panel.progress_bar
+            bar.max, bar.value = progress.total, progress.done
+            bar.native.setFormat(str(progress))
+
+    def _show_preview(self, preview: Preview) -> None:
+        if not self._host.closed and self._runner.options is not None:
+            self._quick_looks.show(preview, self._runner.options)
+
+    def _end(self, outcome: Any) -> None:
+        ran_on, self._ran_on = self._ran_on, None
+        job_end, self._job_end = self._job_end, None
+        if self._host.closed or ran_on is None:
+            return
+        if self._again:
+            self._again = False
+            if self._host.shown_of_chosen() is None or self.outdated:
+                self.fuse(live=True)
+            else:
+                self._quick_looks.lift()
+        elif isinstance(outcome, RunFailure):
+            self._quick_looks.lift()
+            self._fail(outcome.error)
+        elif outcome is None or ran_on.layer not in self._host.viewer.layers:
+            self._quick_looks.lift()
+            self._panel.say("Cancelled: nothing was added.")
+        elif job_end is not None:
+            job_end(outcome)
+        else:
+            self._quick_looks.learn(ran_on.stack, perf_counter() - self._began)
+            self._on_results(ran_on, outcome)
+        self._on_change()
+
+    def _refresh_live(self) -> None:
+        options = self._host.options()
+        if self._host.closed or options is None or not self._panel.live_box.value:
+            return
+        if self._runner.running:
+            if self._job_end is None and options != self._runner.options:
+                self._again = True
+                if self._runner.previewing:
+                    self._runner.supersede()
+                else:
+                    self._stop()
+        elif self.outdated:
+            self.fuse(live=True)
+
+    def _fail(self, error: Exception) -> None:
+        from napari.utils.notifications import show_error
+
+        sentence = str(error)
+        if not isinstance(error, InputError):
+            sentence = f"Fusing failed: {type(error).__name__}: {sentence.partition(chr(10))[0]}"
+        self._panel.say(sentence)
+        show_error(sentence)
+        self._on_change()

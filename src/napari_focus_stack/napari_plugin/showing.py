@@ -1,0 +1,142 @@
+"""The result on show: its layers are updated at once where they are there, and added one after the other where not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from .heights import HeightScale, HeightView, ShownHeights, shown_heights
+from .host import Shown
+from .latest import Latest
+from .layers import StackChoice
+from .placement import place_results
+from .results import ResultLayers
+from .turns import Turns
+
+if TYPE_CHECKING:
+    from magicgui.widgets import CheckBox
+    from napari.layers import Image
+    from napari.viewer import Viewer
+    from qtpy.QtCore import QObject
+
+    from .worker import StackResults
+
+
+class ResultOnShow:
+    """Brings the results of a run to the viewer.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    parent : QObject
+        Lives as long as the panel.
+    maps : mapping of str to CheckBox
+        The results that are shown only while their box is ticked.
+    height_view : callable
+        Returns how heights are levelled and masked.
+    heights_shown : callable
+        Called once the Height layer shows other heights.
+
+    Attributes
+    ----------
+    shown : Shown or None
+        The result that the panel tells about.
+    layers : ResultLayers
+    """
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        parent: QObject,
+        maps: Mapping[str, CheckBox],
+        height_view: Callable[[], HeightView],
+        heights_shown: Callable[[], None],
+    ) -> None:
+        self.shown: Shown | None = None
+        self.layers = ResultLayers(viewer)
+        self._viewer, self._maps = viewer, maps
+        self._height_view, self._heights_shown = height_view, heights_shown
+        self._levelling, self._turns = Latest(), Turns(parent)
+        self._closed = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether layers are still to be added or updated."""
+        return self._turns.pending or self._levelling.busy
+
+    def of(self, choice: StackChoice | None) -> Shown | None:
+        """Return the result on show if it is of this stack and axis."""
+        alike = self.shown is not None and choice is not None and choice.key == self.shown.choice.key
+        return self.shown if alike else None
+
+    def show(self, choice: StackChoice, results: StackResults) -> None:
+        """Show the results of a run in place of those before."""
+        placement = place_results(choice.layer, choice.focus_axis)
+        self.shown = Shown(choice, results, (placement.dropped, *results.warnings))
+        is_first = self.layers.get(choice.key, "image") is None
+        for field in ("image", "index", *self._wanted()):
+            if self.layers.get(choice.key, field) is None:
+                self._turns.add(partial(self.show_layer, field))
+            else:
+                self.show_layer(field)
+        if is_first:
+            self._turns.add(self._choose_fused)
+
+    def show_layer(self, field: str) -> None:
+        """Add or update the layer of one result."""
+        shown = self.shown
+        if self._closed or shown is None:
+            return
+        results, choice = shown.results, shown.choice
+        if field == "height":
+            work = partial(shown_heights, results, choice.stack, HeightScale.of(choice), self._height_view())
+            self._levelling.request(work, partial(self._show_heights, shown), at_once=shown.is_small)
+            return
+        self.layers.show([field], results, choice, place_results(choice.layer, choice.focus_axis))
+
+    def show_maps(self) -> None:
+        """Show the maps whose boxes are ticked, and take away those that are not."""
+        if self._closed or self.shown is None:
+            return
+        for field in self._maps:
+            if field in self._wanted():
+                self.show_layer(field)
+            else:
+                self.layers.remove(self.shown.choice.key, field)
+
+    def level_anew(self) -> None:
+        """Show the heights as they are to be levelled and masked now."""
+        if self._maps["height"].value:
+            self.show_layer("height")
+
+    def forget_removed(self) -> bool:
+        """Let go of layers that are gone; return whether the stack of the result on show is one of them."""
+        self.layers.forget_removed()
+        gone = self.shown is not None and self.shown.choice.layer not in self._viewer.layers
+        if gone:
+            self.shown = None
+            self._turns.clear()
+        return gone
+
+    def shut_down(self) -> None:
+        """Add nothing any more."""
+        self._closed = True
+        self._turns.clear()
+        self._levelling.close()
+
+    def _wanted(self) -> list[str]:
+        return [field for field, box in self._maps.items() if box.value]
+
+    def _show_heights(self, shown: Shown, heights: ShownHeights) -> None:
+        if self._closed or shown is not self.shown or not self._maps["height"].value:
+            return
+        choice = shown.choice
+        placement = place_results(choice.layer, choice.focus_axis)
+        self.layers.show(["height"], shown.results, choice, placement, heights)
+        self._heights_shown()
+
+    def _choose_fused(self) -> None:
+        fused: Image | None = None if self.shown is None else self.layers.get(self.shown.choice.key, "image")
+        if fused is not None and not self._closed:
+            self._viewer.layers.selection.active = fused
