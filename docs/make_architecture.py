@@ -34,9 +34,9 @@ PARTS = [
     Part("Pyramids and filters", ("pyramid", "median", "islands")),
     Part("Alignment", ("warp", "register", "steady", "brightness", "alignment", "align")),
     Part("Noise, analysis of a slice", ("noise", "scaling", "analysis")),
-    Part("Height map", ("height", "relief")),
-    Part("Mean of all slices", ("sweep", "glow", "veil")),
-    Part("Near things before far ones", ("hills", "rims", "disc_blur", "occlusion")),
+    Part("Height map", ("height", "height_regularisation")),
+    Part("Mean of all slices", ("sweep", "fluorescence", "veil")),
+    Part("Near things before far ones", ("two_peaks", "depth_edges", "disc_blur", "occlusion")),
     Part("Clear specimens", ("change", "drift", "prominence", "phase")),
     Part(
         "Fusion methods",

@@ -7,9 +7,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, get_type_hints
 
+from napari_focus_stack.cli import fuse, measure
 from napari_focus_stack.fusion import FUSION_METHODS
 from napari_focus_stack.options import OPTION_SPECS, OptionSpec
 from napari_focus_stack.sharpness import SHARPNESS_MEASURES
@@ -40,7 +43,28 @@ def default(spec: OptionSpec) -> str:
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
+def flags(command: Callable[..., None]) -> Iterable[tuple[str, str, str]]:
+    """Return flag, value and help of what a command takes beside the options of a run."""
+    hints = get_type_hints(command, include_extras=True)
+    for name, parameter in inspect.signature(command).parameters.items():
+        for told in getattr(hints.get(name), "__metadata__", ()):
+            # Typer takes the first flag of an annotation for a default.
+            words = (told.default, *(getattr(told, "param_decls", None) or ()))
+            names = [word for word in words if isinstance(word, str) and word.startswith("-")]
+            shown = ", ".join(f"`{word}`" for word in names) or f"`--{name.replace('_', '-')}`"
+            if parameter.default is not inspect.Parameter.empty or names:
+                yield shown, f"`{told.metavar}`" if told.metavar else _value(hints[name].__origin__), told.help
+
+
+def _value(kind: Any) -> str:
+    return "" if kind is bool else "file" if "Path" in str(kind) else "`NAME`"
+
+
 def page() -> str:
+    commands = "\n\n".join(
+        f"### napari-focus-stack {command.__name__}\n\n{table(('flag', 'value', 'what it does'), flags(command))}"
+        for command in (fuse, measure)
+    )
     options = table(
         ("option, in the panel", "what it does", "values", "default"),
         ((f"`{s.name}` *{s.label}*", s.help, values(s), default(s)) for s in OPTION_SPECS.values()),
@@ -74,6 +98,15 @@ dashes (`--height-smoothing-px 4`, `--fill-height` or `--no-fill-height`); in th
 ## Sharpness measures
 
 {measures}
+
+## Flags of the command line
+
+`fuse` takes every option above as a flag, and these:
+
+{commands}
+
+`napari-focus-stack demo` fuses a sample, `napari-focus-stack info` prints versions, and `--help` after any of them
+explains it.
 """
 
 

@@ -20,7 +20,7 @@ from scipy.ndimage import gaussian_filter
 from napari_focus_stack.cli import main
 from napari_focus_stack.io import HEIGHT_UNITS
 from napari_focus_stack.options import OPTION_SPECS
-from napari_focus_stack.surface import SURFACE_FORMS
+from napari_focus_stack.surface import DEFAULT_TRUST, SURFACE_FORMS
 from napari_focus_stack.synthetic import Motion, make_scene
 
 
@@ -252,6 +252,12 @@ def test_help_names_every_form_and_unit(run):
     told = " ".join(run("fuse", "--help")[1].split())
     assert f"--level {'|'.join(SURFACE_FORMS)}" in told
     assert f"--height-unit {'|'.join(HEIGHT_UNITS)}" in told
+
+
+def test_heights_are_trusted_by_default_as_in_python_and_the_panel(folder, run):
+    assert run("fuse", folder, "-o", "f.tif", "--report", "r.json")[0] == 0
+    assert json.loads(Path("r.json").read_text())["surface"]["trust"] == DEFAULT_TRUST
+    assert f"[default: {DEFAULT_TRUST:g}]" in " ".join(run("fuse", "--help")[1].split())
 
 
 def test_negative_values_are_values(folder, run):

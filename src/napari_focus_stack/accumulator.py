@@ -1,4 +1,4 @@
-"""What a fusion method is: something that takes slices in, one at a time, and gives an image when asked."""
+"""The interface of a fusion method: it takes slices one at a time, and gives an image when asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Simpler methods: classic rules to compare with, and methods that take every pixel whole from one slice."""
+"""Simpler fusion methods: classic ones to compare with, and those that take pixels whole from one slice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images put together by a map that names a slice for every pixel, blended through the pyramid so that no seam shows.
+"""Fuses slices by a map that names a slice for every pixel, blended so that no seam shows.
 
 Two uses: another stack of the same field is fused by this one's map, and strokes of a
 brush put a slice in the place of what was fused. Every level of the pyramid is taken from

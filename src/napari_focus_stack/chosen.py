@@ -1,4 +1,4 @@
-"""What "auto" chose: for every option that may leave the choice to the stack, a value and a few words.
+"""What "auto" chose, for every option that may be left to the stack: a value, and words for people.
 
 An option that is given an "auto" needs its entry in `AUTOMATIC`: the panel, the
 command line, the report and the layers' metadata show it from there.

@@ -48,71 +48,89 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and 
 def fuse(
     inputs: Inputs,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Fused image: .tif, .png or .jpg.", show_default=False)
+        Path, typer.Option("--output", "-o", help="Fused image: .tif, .png, .jpg or .zarr.", show_default=False)
     ],
-    index: Annotated[Path | None, typer.Option(help="Focus-index map: .tif or .png.", show_default=False)] = None,
-    height: Annotated[Path | None, typer.Option(help="Height map: .tif.", show_default=False)] = None,
-    confidence: Annotated[Path | None, typer.Option(help="Confidence of heights: .tif.", show_default=False)] = None,
+    index: Annotated[
+        Path | None, typer.Option(help="Focus-index map: .tif, .png or .zarr.", show_default=False)
+    ] = None,
+    height: Annotated[Path | None, typer.Option(help="Height map: .tif or .zarr.", show_default=False)] = None,
+    confidence: Annotated[
+        Path | None, typer.Option(help="Confidence of heights: .tif or .zarr.", show_default=False)
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Report of sharpness and surface: .json or .csv.", show_default=False)
     ] = None,
     height_unit: Annotated[
-        str, typer.Option(metavar="slices|um", help="Unit of the height map; um needs a z step, known or given.")
+        str, typer.Option(metavar="slices|um", help="Unit of the height map; um needs the distance between slices.")
     ] = "slices",
     z_step: Annotated[
         float | None,
-        typer.Option(metavar="UM", help="Distance between slices, where files do not tell.", show_default=False),
+        typer.Option(metavar="UM", help="Distance between slices, if the files do not have it.", show_default=False),
     ] = None,
     pixel_size: Annotated[
         float | None,
-        typer.Option(metavar="UM", help="Size of a pixel along y and x, where files do not tell.", show_default=False),
+        typer.Option(
+            metavar="UM", help="Size of a pixel along y and x, if the files do not have it.", show_default=False
+        ),
     ] = None,
     level: Annotated[
         str,
         typer.Option(
             metavar="none|plane|paraboloid",
-            help="Form taken out of the height map. The report has figures with the plane, or this, taken out.",
+            help="Form to remove from the height map, and from the roughness in the report (there the plane if none).",
         ),
     ] = "none",
     trust: Annotated[
-        float,
-        typer.Option(metavar="0..1", help="Heights of less confidence count neither in the form nor in the report."),
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            metavar="0..1",
+            help="Heights with less confidence count neither for the form nor for the report. [default: 0.55]",
+            show_default=False,
+        ),
+    ] = None,
     mask: Annotated[
-        bool, typer.Option("--mask", help="Make heights of less confidence than --trust NaN in the height map.")
+        bool, typer.Option("--mask", help="Set heights with less confidence than --trust to NaN in the height map.")
     ] = False,
     s_filter: Annotated[
         float | None,
         typer.Option(
-            metavar="UM", help="Cutoff of a Gaussian filter against noise before roughness.", show_default=False
+            metavar="UM",
+            help="Remove noise shorter than this before roughness is measured: a Gaussian filter.",
+            show_default=False,
         ),
     ] = None,
     l_filter: Annotated[
         float | None,
         typer.Option(
-            metavar="UM", help="Cutoff of a Gaussian filter against waviness before roughness.", show_default=False
+            metavar="UM",
+            help="Remove waves longer than this before roughness is measured: a Gaussian filter.",
+            show_default=False,
         ),
     ] = None,
     alignment: Annotated[
         Path | None,
-        typer.Option(help="Alignment of an earlier run, .json, in place of --align.", show_default=False),
+        typer.Option(
+            help="Use the alignment that an earlier run saved (.json), in place of --align.", show_default=False
+        ),
     ] = None,
     save_alignment: Annotated[
         Path | None,
-        typer.Option(help="Where the slices lie, for other channels or time points: .json.", show_default=False),
+        typer.Option(
+            help="Save how the slices were aligned (.json), for other channels or time points.", show_default=False
+        ),
     ] = None,
     memory: Annotated[
         str,
         typer.Option(
             metavar="BYTES",
-            help='What a run may use, as "4 GB"; larger stacks are fused in tiles. [default: half of this machine\'s]',
+            help='Memory that a run may use, such as "4 GB"; larger stacks are fused in tiles. [default: half of all]',
             show_default=False,
         ),
     ] = "",
     tile: Annotated[
-        int | None, typer.Option(metavar="PX", help="Fuse in tiles of this side.", show_default=False)
+        int | None, typer.Option(metavar="PX", help="Fuse in tiles with sides of so many pixels.", show_default=False)
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run in tiles stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in tiles.")] = False,
     scheduler: Annotated[
         str,
         typer.Option(
@@ -129,10 +147,11 @@ def fuse(
     from .alignment import Alignment
     from .io import HeightSettings, PixelSize, TileSettings, check_outputs, find_positions, read_stack
     from .options import OPTION_SPECS, FocusStackOptions
+    from .surface import DEFAULT_TRUST
 
     chosen = {name: _value(OPTION_SPECS[name], text) for name, text in given.items() if text is not None}
     options = FocusStackOptions.of(None, **chosen)
-    heights = HeightSettings(height_unit, level, trust, mask, s_filter, l_filter)
+    heights = HeightSettings(height_unit, level, DEFAULT_TRUST if trust is None else trust, mask, s_filter, l_filter)
     sizes = PixelSize.given(z_step, pixel_size)
     tiles = TileSettings(memory, tile, scheduler, resume, zarr_format)
     named = {"image": output, "index": index, "height": height, "confidence": confidence, "report": report}

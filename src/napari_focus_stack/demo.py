@@ -1,4 +1,4 @@
-"""The demonstration: a sample stack with known truth, and napari where there is a display."""
+"""The demonstration: a sample stack, fused, and shown in napari where there is a display."""
 
 from __future__ import annotations
 

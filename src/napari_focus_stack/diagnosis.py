@@ -1,4 +1,4 @@
-"""What a report of a fault should tell: versions, cores, memory, kernels on disk, display."""
+"""What `napari-focus-stack info` prints: versions, cores, memory, compiled kernels, display."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The veil that a near object out of focus lays over what lies behind it.
+"""The blur that a near object out of focus lays over what lies behind it, by a disc of varying radius.
 
 With N the light of the near object, a its cover (1 where it is, 0 beside it)
 and B the blur that its distance from focus brings, a slice in which the wall

@@ -1,4 +1,4 @@
-"""The one exception that says the user's input, not this program, is wrong."""
+"""The exception for wrong input: what was expected, what came, and what to do."""
 
 
 class InputError(ValueError):

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .height import TELLING, HeightMaps, doubled
+from .height_regularisation import SLOPE_PASSES, broadly, calmed, calmed_smooth, confidence_from_around, smoothed
 from .phase import full_maps, half_way
 from .pyramid import FloatImage, pulled, push_pull, pushed
-from .relief import SLOPE_PASSES, broadly, calmed, calmed_smooth, confidence_from_around, smoothed
 
 OWN, KNOWN, WEIGHT, CONFIDENCE, EVIDENCE, INDEX = range(6)
 
@@ -77,7 +77,7 @@ class HeightFilling:
     @property
     def reach_px(self) -> int:
         """How far a part must see around itself, in px of the map."""
-        # Passes of `relief.smoothed` look at twice their step, four at each: 7 standard deviations in all.
+        # Passes of `smoothed` look at twice their step, four at each: 7 standard deviations in all.
         return REACH_PX + int(np.ceil(8 * self.smoothing_px / self.scale))
 
     def coarse_cells(self, unfilled: FloatImage, everywhere: FloatImage | None) -> tuple[FloatImage, FloatImage]:

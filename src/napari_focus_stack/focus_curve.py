@@ -1,4 +1,4 @@
-"""The focus of one pixel along z: what the height map made of it can be seen and judged."""
+"""The focus measure of one pixel in every slice."""
 
 from __future__ import annotations
 

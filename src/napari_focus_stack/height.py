@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .analysis import SliceAnalysis
+from .height_regularisation import believed, confidence_from_around, confidence_of, filled, settled, smoothed
 from .kernels import kernel, run_bands
 from .median import median5
 from .pyramid import FloatImage
-from .relief import believed, confidence_from_around, confidence_of, filled, settled, smoothed
 from .sampling import sample
 from .whole import Whole
 
@@ -268,7 +268,7 @@ class PeakTracker:
         return max(2 * float(np.median(mass[clearest])) - 1.1, 0.8)
 
     def _peaks(self, depth_of_focus: float) -> tuple[FloatImage, FloatImage]:
-        """Return the peak between slices, in slices, and its weight, as `relief.settled` wants it.
+        """Return the peak between slices, in slices, and its weight, as `height_regularisation.settled` wants it.
 
         From the sharpest slice and its neighbours: a parabola through F^(-1/4), which is straighter than
         the logarithm (Nayar & Nakagawa, Shape from focus, IEEE TPAMI 16, 824-831, 1994) where contrast

@@ -1,4 +1,4 @@
-"""Islands in a map of slices: small connected regions that disagree with what is around them."""
+"""Finds small regions in a map of slices that differ from what is around them, and fills them."""
 
 from __future__ import annotations
 

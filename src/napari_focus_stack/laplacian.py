@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from .accumulator import FusionSetting
 from .analysis import SliceAnalysis
+from .fluorescence import GlowingLight
 from .follow import FollowingMean
-from .glow import GlowingLight
 from .kernels import kernel, run_bands, run_together, strips
 from .pyramid import FloatImage, add_expanded, blur5, expand, expand_row, reduce, size_of
 from .strength import strength as slice_strength

@@ -1,4 +1,4 @@
-"""How much memory this machine has to give, so that a run that cannot fit is refused before it starts."""
+"""How much memory this machine has, so that a run that does not fit is refused before it starts."""
 
 from __future__ import annotations
 

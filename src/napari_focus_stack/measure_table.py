@@ -1,4 +1,4 @@
-"""Every sharpness measure of every slice and of the fused image, side by side."""
+"""Measures every slice and the fused image with every sharpness measure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A height map as a surface of triangles, thinned where it is large."""
+"""Turns a height map into a surface of triangles, thinned where it is large."""
 
 from __future__ import annotations
 

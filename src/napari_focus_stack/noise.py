@@ -1,4 +1,4 @@
-"""The camera's noise, var(I) = gain x I + offset, estimated from a few slices."""
+"""Estimates the noise of the camera, variance = gain x intensity + offset, from a few slices."""
 
 from __future__ import annotations
 

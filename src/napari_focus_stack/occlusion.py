@@ -1,9 +1,9 @@
-"""Rims of near objects: taken from their own slice, and the wall beside them freed from their veil.
+"""The option `mend_rims`: sharp rims of near objects, and the wall beside them without their blur.
 
 Around a jump of the height map the pyramid mixes both sides: a near object's
 strong rim hides the wall for 6 px, and the wall's slice shows the object's blur
 laid over the wall. Both can be undone from the pixels of the two slices
-(`FocusHills`): the near slice tells which side a pixel is on (`rims`), and what
+(`TwoPeaks`): the near slice tells which side a pixel is on (`depth_edges`), and what
 the near object's blur adds to the wall's slice is computed and taken away (`disc_blur`).
 
 It is done only where the stack itself shows that the model holds: see `_Evidence`.
@@ -19,12 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .analysis import SliceAnalysis
+from .depth_edges import REACH, BoolImage, Jumps, find_jumps, matte, shows_detail
 from .disc_blur import blurred
 from .height import doubled
-from .hills import FocusHills, twice
 from .kernels import run_tasks
 from .pyramid import FloatImage, blur5, expand, push_pull, reduce, size_of
-from .rims import REACH, BoolImage, Jumps, find_jumps, matte, shows_detail
+from .two_peaks import TwoPeaks, twice
 
 # Sides of the pieces that are worked on, and how far they look around, in px at half size.
 _PIECE, _AROUND = 128, 24
@@ -149,13 +149,13 @@ class Occlusion:
 
     Parameters
     ----------
-    hills : FocusHills
+    peaks : TwoPeaks
     analysis : SliceAnalysis
         For its scaling, noise and deciding channels.
     """
 
-    def __init__(self, hills: FocusHills, analysis: SliceAnalysis) -> None:
-        self._hills = hills
+    def __init__(self, peaks: TwoPeaks, analysis: SliceAnalysis) -> None:
+        self._peaks = peaks
         self._analysis = analysis
 
     def mend(self, image: npt.NDArray[Any], height: FloatImage, confidence: FloatImage) -> BoolImage | None:
@@ -172,7 +172,7 @@ class Occlusion:
         bool array or None
             At half size; None where there was nothing to mend.
         """
-        jumps = find_jumps(height, confidence, self._hills.gap)
+        jumps = find_jumps(height, confidence, self._peaks.gap)
         if jumps is None:
             return None
         cores = [core for core in _cores(jumps.near) if jumps.slope(height, core) <= _MOST_SLOPE]
@@ -225,8 +225,8 @@ class Occlusion:
         )
         window = rows, columns
         near_height, wall_height = (jumps.upper, jumps.lower) if upper else (jumps.lower, jumps.upper)
-        near_pixels, has_near = self._hills.pixels_at(near_height[window], window)
-        wall_pixels, has_wall = self._hills.pixels_at(wall_height[window], window)
+        near_pixels, has_near = self._peaks.pixels_at(near_height[window], window)
+        wall_pixels, has_wall = self._peaks.pixels_at(wall_height[window], window)
         near, wall = self._scaled(near_pixels), self._scaled(wall_pixels)
         deciding = self._analysis.deciding
         known = has_near.astype(np.float32)

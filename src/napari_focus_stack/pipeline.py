@@ -1,4 +1,4 @@
-"""From a stack to its result: read ahead, estimate noise and alignment, feed the stacker."""
+"""`focus_stack`: from a stack to its result, reading ahead, estimating noise and alignment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a height map shows beside itself: heights along a line, and contours."""
+"""Contours of a height map, and heights along a line."""
 
 from __future__ import annotations
 

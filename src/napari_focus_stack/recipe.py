@@ -1,4 +1,4 @@
-"""A run as text: flags of the command line, a command, a script in Python."""
+"""Writes a run as flags, as a command, and as a Python script."""
 
 from __future__ import annotations
 

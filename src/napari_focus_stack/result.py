@@ -1,4 +1,4 @@
-"""What a run gives: of a whole stack, or of a part of its image."""
+"""The records that a run returns."""
 
 from __future__ import annotations
 

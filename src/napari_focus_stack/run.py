@@ -1,4 +1,4 @@
-"""A run at work: one slice after the other is analysed and counted in, until a result is asked for."""
+"""A run at work: analyses the slices one by one, and gives a result when asked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from .chosen import RunFacts, chosen_values
 from .errors import InputError
 from .fusion import FUSION_METHODS
 from .height import HeightMaps, PeakTracker, Replacement, Told
-from .hills import FocusHills
 from .kernels import run_together
 from .laplacian import LaplacianFusion
 from .noise import NoiseModel
@@ -30,6 +29,7 @@ from .result import FocusStackResult, Part
 from .scaling import Scaling
 from .sharpness import FOCUS_LEVEL, SharpnessReport, focus_from_energies, sharpness
 from .slices import SliceKind
+from .two_peaks import TwoPeaks
 from .whole import Whole
 from .whole_pixels import MOST_SLICES
 
@@ -113,8 +113,8 @@ class Run:
         # Rims need a jump of several slices; an unknown number may turn out to be many.
         far = slices == 0 or slices > MOST_SLICES
         rims = options.mend_rims and far and options.method == "laplacian" and options.light != "glowing"
-        self.hills = (
-            FocusHills((height, width), self.analysis.shapes[1], slices, self.kind.channels, self.kind.dtype)
+        self.two_peaks = (
+            TwoPeaks((height, width), self.analysis.shapes[1], slices, self.kind.channels, self.kind.dtype)
             if rims
             else None
         )
@@ -205,8 +205,8 @@ class Run:
             yield lambda: method.add(k, colour, analysis)
         if not self.surely_transparent:
             yield lambda: self.tracker.add(analysis)
-        if self.hills is not None:
-            yield partial(self.hills.add, colour, analysis)
+        if self.two_peaks is not None:
+            yield partial(self.two_peaks.add, colour, analysis)
 
     def revisit(self, k: int, image: npt.NDArray[Any]) -> None:
         """Take in slice k again, for methods of two visits."""
@@ -306,14 +306,14 @@ class Run:
 
     def _mend_rims(self, fused: npt.NDArray[Any]) -> None:
         self._told = self._mended = None
-        if self.hills is None or self.with_holes or self.count <= MOST_SLICES or self._transparent() > 0:
+        if self.two_peaks is None or self.with_holes or self.count <= MOST_SLICES or self._transparent() > 0:
             return
         if isinstance(self.method, LaplacianFusion) and self.method.added_light:
             return
         self.analysis.release()
         self._told = self.tracker.told()
         height, confidence, _ = self._told
-        self._mended = Occlusion(self.hills, self.analysis).mend(fused, height, confidence)
+        self._mended = Occlusion(self.two_peaks, self.analysis).mend(fused, height, confidence)
 
     def _height_maps(self) -> HeightMaps:
         fill, smoothing_px = self.options.fill_height, self.options.height_smoothing_px

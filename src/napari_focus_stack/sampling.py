@@ -1,4 +1,4 @@
-"""Some pixels for all: what percentiles and medians are taken of."""
+"""Takes some evenly spaced pixels of an image: enough for percentiles and medians."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Between gray levels of any dtype and the float32 numbers of the kernels."""
+"""Converts gray levels of any dtype to the float32 numbers of the kernels, and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How sharp one image is: the measures, their registry and the report of a run.
+"""The sharpness measures, and the report of how sharp the slices and the result are.
 
 To add a measure, write a function of one (y, x) float64 plane (NaN where a pixel
 is unknown) and enter it in `SHARPNESS_MEASURES`: the panel, the command line,

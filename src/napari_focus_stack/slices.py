@@ -1,4 +1,4 @@
-"""A stack of any kind as a sequence of slices, checked before anything is computed."""
+"""Checks a stack of any kind, and gives its slices one at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The streaming core: slices go in one at a time, a result may be asked for at any time."""
+"""`FocusStacker`: slices go in one at a time, and a result may be asked for at any time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a height map says of the surface: trusted pixels, tilt, and areal roughness after ISO 25178-2."""
+"""Tilt and roughness of a height map after ISO 25178-2, over the pixels that are trusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Veils at jumps of depth: the fused image corrected where the mean of all slices plainly contradicts it.
+"""Opaque specimens: removes the blur beside depth edges that the mean of all slices contradicts.
 
 The blur of a near rim veils what lies behind it in every slice that has the far
 side in focus, and no choice among slices takes it away. The mean of all slices

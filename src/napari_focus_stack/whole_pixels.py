@@ -1,4 +1,4 @@
-"""Stacks of two or three slices, as photographers take them: whole pixels where one slice clearly wins.
+"""Stacks of two or three slices, such as photographs: takes pixels whole where one slice clearly wins.
 
 Rebuilding a pyramid costs a little everywhere, and with few slices most pixels
 have one clear winner. It lifted photographs from rank 17 to rank 1 or 2 of 34.

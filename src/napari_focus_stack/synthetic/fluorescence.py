@@ -1,4 +1,8 @@
-"""Fluorescent beads and filaments on a dark ground."""
+"""Fluorescent beads and filaments on a dark ground.
+
+`beads` takes what `scenes.SceneKind.build` says, and `radius_px_per_slice`, by which the
+radius of blur grows for every slice away from focus.
+"""
 
 from __future__ import annotations
 
@@ -31,17 +35,7 @@ class _Glow:
 
 
 def beads(shape: tuple[int, int], slices: int, rng: np.random.Generator, radius_px_per_slice: float = 1.6) -> Specimen:
-    """Fluorescent beads of several sizes and winding filaments at all heights, on a dark ground.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        (y, x) in pixels.
-    slices : int
-    rng : numpy.random.Generator
-    radius_px_per_slice : float
-        Growth of the radius of blur.
-    """
+    """Fluorescent beads of several sizes and winding filaments at all heights, on a dark ground."""
     area = shape[0] * shape[1] / 512**2
     light = np.zeros((_SHEETS, *shape), np.float32)
     height = np.full((_SHEETS, *shape), (slices - 1) / 2, np.float32)

@@ -1,4 +1,4 @@
-"""Slices that move and change in brightness, as stages, lenses and lamps make them."""
+"""Slices that move and change in brightness, as stages, lenses and lamps do it."""
 
 from __future__ import annotations
 

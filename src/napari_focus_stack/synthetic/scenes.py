@@ -75,7 +75,8 @@ class SceneKind:
     title, help : str
         Name for people; one sentence on what it shows.
     build : callable
-        ``build(shape, slices, rng, **parameters)`` gives a `Specimen`.
+        ``build(shape, slices, rng, **parameters)`` gives a `Specimen` of so many pixels (y, x) and
+        slices, drawn by a `numpy.random.Generator`.
     parameters : dict
         Passed to `build` unless the caller gives others.
     dtype : str

@@ -1,4 +1,4 @@
-"""What a lens sees before a camera spoils it: the specimen's truth and its noise-free slices."""
+"""A specimen before the camera: its true image and height, and its slices without noise."""
 
 from __future__ import annotations
 

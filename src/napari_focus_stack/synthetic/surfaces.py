@@ -1,4 +1,8 @@
-"""Opaque specimens: tilted plane, bumps, step with occlusion, weak texture, colour."""
+"""Opaque specimens: tilted plane, bumps, step with occlusion, weak texture, colour.
+
+Each function takes what `scenes.SceneKind.build` says, and `radius_px_per_slice`, by which
+the radius of blur grows for every slice away from focus.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +20,7 @@ _KNOWN_DETAIL = 0.02  # local contrast, of white, that shows where focus is
 
 
 def plane(shape: tuple[int, int], slices: int, rng: np.random.Generator, radius_px_per_slice: float = 1.6) -> Specimen:
-    """A flat sheet, tilted through the whole stack from corner to corner.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        (y, x) in pixels.
-    slices : int
-    rng : numpy.random.Generator
-    radius_px_per_slice : float
-        Growth of the radius of blur.
-    """
+    """A flat sheet, tilted through the whole stack from corner to corner."""
     y, x = _grid(shape)
     angle = rng.uniform(0.2, 0.5) * np.pi
     sheet = Surface(
@@ -37,33 +31,13 @@ def plane(shape: tuple[int, int], slices: int, rng: np.random.Generator, radius_
 
 
 def bumps(shape: tuple[int, int], slices: int, rng: np.random.Generator, radius_px_per_slice: float = 1.6) -> Specimen:
-    """A rough opaque surface with smooth bumps and hollows.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        (y, x) in pixels.
-    slices : int
-    rng : numpy.random.Generator
-    radius_px_per_slice : float
-        Growth of the radius of blur.
-    """
+    """A rough opaque surface with smooth bumps and hollows."""
     sheet = Surface(mixed_photographs(("gravel", "grass", "brick"), shape, rng), _bumpy(shape, slices, rng))
     return _opaque([sheet], slices, Lens(radius_px_per_slice))
 
 
 def step(shape: tuple[int, int], slices: int, rng: np.random.Generator, radius_px_per_slice: float = 1.6) -> Specimen:
-    """Foreground shapes with hard rims, far in front of a wall that they hide in part.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        (y, x) in pixels.
-    slices : int
-    rng : numpy.random.Generator
-    radius_px_per_slice : float
-        Growth of the radius of blur.
-    """
+    """Foreground shapes with hard rims, far in front of a wall that they hide in part."""
     y, x = _grid(shape)
     last = slices - 1
     flat = np.zeros(shape, np.float32)
@@ -81,17 +55,7 @@ def step(shape: tuple[int, int], slices: int, rng: np.random.Generator, radius_p
 def weak_texture(
     shape: tuple[int, int], slices: int, rng: np.random.Generator, radius_px_per_slice: float = 1.6
 ) -> Specimen:
-    """Bumps whose texture fades, in patches, to nothing at all.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        (y, x) in pixels.
-    slices : int
-    rng : numpy.random.Generator
-    radius_px_per_slice : float
-        Growth of the radius of blur.
-    """
+    """Bumps whose texture fades, in patches, to nothing at all."""
     full = mixed_photographs(("gravel", "grass", "brick"), shape, rng)
     strength = np.clip(0.35 + 0.45 * fractal(shape, rng, 2.5, 160), 0, 1) ** 2
     sheet = Surface((0.5 + strength * (full - 0.5)).astype(np.float32), _bumpy(shape, slices, rng))
@@ -99,17 +63,7 @@ def weak_texture(
 
 
 def colour(shape: tuple[int, int], slices: int, rng: np.random.Generator, radius_px_per_slice: float = 1.6) -> Specimen:
-    """Sand in reflected light, in colour: rounded grains of several minerals, lit from one side.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        (y, x) in pixels.
-    slices : int
-    rng : numpy.random.Generator
-    radius_px_per_slice : float
-        Growth of the radius of blur.
-    """
+    """Sand in reflected light, in colour: rounded grains of several minerals, lit from one side."""
     return _opaque([sand(shape, slices, rng)], slices, Lens(radius_px_per_slice))
 
 

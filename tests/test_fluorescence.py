@@ -54,11 +54,11 @@ def test_where_lines_cross_their_lights_add():
 
 @pytest.mark.parametrize("growth_px", [0.8, 1.6, 2.4])
 def test_the_growth_of_blur_is_measured(growth_px, monkeypatch):
-    import napari_focus_stack.glow as glow
+    import napari_focus_stack.fluorescence as fluorescence
 
     found = []
-    measure = glow.measured_growth
-    monkeypatch.setattr(glow, "measured_growth", lambda *a: found.append(measure(*a)) or found[-1])
+    measure = fluorescence.measured_growth
+    monkeypatch.setattr(fluorescence, "measured_growth", lambda *a: found.append(measure(*a)) or found[-1])
     focus_stack(np.asarray(make_scene("beads", (256, 256), 20, "low", 5, radius_px_per_slice=growth_px).stack))
     # At a quarter of the size; the softer rim stands for a somewhat smaller radius.
     assert 4 * found[0] == pytest.approx(growth_px, rel=0.12)

@@ -1,4 +1,4 @@
-"""Where depth jumps, which side is near, and the rim between them, pixel by pixel.
+"""Finds depth edges: where the depth jumps, which side is near, and where its rim runs.
 
 In the slice in which the near side is in focus, the wall behind it is blurred to
 nothing fine: what shows fine detail there is near. The height map cannot tell as

@@ -1,6 +1,6 @@
-"""The two hills of the focus measure along z at every pixel, with the pixels of their slices.
+"""The two highest peaks of the focus measure along z at every pixel, with the pixels of their slices.
 
-Beside the rim of something near, the focus measure of a pixel has two hills: one
+Beside the rim of something near, the focus measure of a pixel has two peaks: one
 where the rim is in focus, one where the wall behind it is. Which of them is the
 pixel's own can only be told when all slices were seen, so the pixels of both are kept.
 """
@@ -16,19 +16,19 @@ from .analysis import SliceAnalysis
 from .kernels import kernel, row_function, run_bands
 from .pyramid import FloatImage
 
-# Hills are at least this many slices apart, and this share of the stack, since many slices are dense ones.
+# Peaks are at least this many slices apart, and this share of the stack, since many slices are dense ones.
 _LEAST_GAP = 3
 _GAP_SHARE = 1 / 7
 
-# In slices: how far the slice of a hill may be from the height that is looked for.
+# In slices: how far the slice of a peak may be from the height that is looked for.
 _NEAR_ENOUGH = 1.6
 
 # The focus measure is 1 in pure noise; what is held is its root in sixteenths.
 _LEAST_ROOT = 23
 
 
-class FocusHills:
-    """The largest focus measure so far, the largest one on another hill, and the slices' own pixels at both.
+class TwoPeaks:
+    """The largest focus measure so far, the largest one on another peak, and the slices' own pixels at both.
 
     Parameters
     ----------
@@ -44,15 +44,15 @@ class FocusHills:
     Attributes
     ----------
     gap : int
-        Slices between two hills, at least.
+        Slices between two peaks, at least.
     index : uint16 array
-        Slice of the first hill, at half size.
+        Slice of the first peak, at half size.
     second : uint16 array
-        Root of the focus measure of the second hill, in sixteenths, at half size.
+        Root of the focus measure of the second peak, in sixteenths, at half size.
     second_index : uint16 array
         Its slice, at half size.
     first_pixels, second_pixels : array, shape (y, x, c), dtype of the stack
-        What the slices of both hills show; 0 before there is a hill.
+        What the slices of both peaks show; 0 before there is a peak.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class FocusHills:
     def pixels_at(
         self, height: FloatImage, window: tuple[slice, slice]
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """Return the pixels of the hill at a height, elsewhere those of the first hill, and where there is a hill.
+        """Return the pixels of the peak at a height, elsewhere those of the first peak, and where there is a peak.
 
         Parameters
         ----------
@@ -185,7 +185,7 @@ def _climb_band(  # type: ignore[no-untyped-def]
             higher = focus > top[i]
             climbs[i] = higher
             follows[i] = apart & higher
-            # The far slope of the first hill is not another one.
+            # The far slope of the first peak is not another one.
             rises[i] = apart & (not higher) & (focus > root * root) & (focus > before[i])
             measure = top[i] if higher else focus
             held = np.uint16(min(np.sqrt(measure) * np.float32(16), np.float32(65535)))

@@ -1,4 +1,4 @@
-"""From the focus peak of every pixel to one height map: noise calmed, holes filled, jumps kept.
+"""From the peaks of all pixels to one height map: calms noise, fills gaps, and keeps jumps.
 
 A height is believed where the peaks around it agree, not where there is much
 energy: faint texture that agrees with its neighbours tells the height, a strong

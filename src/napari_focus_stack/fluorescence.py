@@ -1,4 +1,4 @@
-"""Fluorescence: the fused image corrected by what the mean of all slices says.
+"""Fluorescence, where light adds up: corrects the fused image by the mean of all slices.
 
 Where light adds, a thing in focus carries the blurred light of others above and
 below, and two that cross are sharp in different slices: no choice among slices

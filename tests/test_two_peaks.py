@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from napari_focus_stack import FocusStacker, FocusStackOptions
-from napari_focus_stack.hills import FocusHills, halves, twice
+from napari_focus_stack.two_peaks import TwoPeaks, halves, twice
 
 
-def plain_hills(focus, stack, gap):
-    """Return indices and pixels of both hills, cell by cell."""
+def plain_peaks(focus, stack, gap):
+    """Return indices and pixels of both peaks, cell by cell."""
     shape = focus[0].shape
     best, second, previous = (np.zeros(shape, np.float32) for _ in range(3))
     index, second_index = (np.zeros(shape, int) for _ in range(2))
@@ -31,11 +31,11 @@ def plain_hills(focus, stack, gap):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("shape", [(9, 12), (16, 31), (33, 20)])
-def test_two_hills_are_those_of_the_plain_way(shape, channels, monkeypatch):
+def test_two_peaks_are_those_of_the_plain_way(shape, channels, monkeypatch):
     rng = np.random.default_rng(0)
     stack = rng.integers(0, 60000, (12, *shape, channels)).astype(np.uint16)
     focus, kept = [], []
-    add = FocusHills.add
+    add = TwoPeaks.add
 
     def watched(self, image, analysis):
         finest, next_finest = halves(analysis)
@@ -43,18 +43,18 @@ def test_two_hills_are_those_of_the_plain_way(shape, channels, monkeypatch):
         add(self, image, analysis)
         kept[:] = [self]
 
-    monkeypatch.setattr(FocusHills, "add", watched)
+    monkeypatch.setattr(TwoPeaks, "add", watched)
     stacker = FocusStacker(stack.shape, FocusStackOptions(mend_rims=True), rgb=channels == 3)
     for image in stack:
         stacker.add(image)
-    _, second_index, first_pixels, second_pixels = plain_hills(focus, stack, kept[0].gap)
-    # A stack of noise has hills everywhere, and no two of a kind.
+    _, second_index, first_pixels, second_pixels = plain_peaks(focus, stack, kept[0].gap)
+    # A stack of noise has peaks everywhere, and no two of a kind.
     assert (second_index > 0).mean() > 0.5
     np.testing.assert_array_equal(kept[0].second_index, second_index)
     np.testing.assert_array_equal(kept[0].first_pixels, first_pixels)
     np.testing.assert_array_equal(kept[0].second_pixels, second_pixels)
 
 
-def test_hills_of_a_dense_stack_are_further_apart():
-    gaps = [FocusHills((16, 16), (8, 8), slices, 1, np.dtype(np.uint8)).gap for slices in (0, 10, 40, 300)]
+def test_peaks_of_a_dense_stack_are_further_apart():
+    gaps = [TwoPeaks((16, 16), (8, 8), slices, 1, np.dtype(np.uint8)).gap for slices in (0, 10, 40, 300)]
     assert gaps == [3, 3, 6, 43]
