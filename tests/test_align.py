@@ -180,6 +180,27 @@ def test_transparent_cells_that_stand_still_are_left_alone():
     assert estimate_alignment(scene.stack, "similarity").changes_nothing
 
 
+@pytest.mark.parametrize("method", [name for name, one in FUSION_METHODS.items() if one.visits == 2])
+def test_no_pixel_comes_from_beyond_the_edge_of_a_slice(method):
+    # The first slice is sharp, but begins at column 24: a bright bar in it would be mirrored to columns 3 to 8.
+    image = np.rint(texture()).astype(np.uint8)
+    image[:, :60] = 100
+    image[:, 39:45] = 250
+    blurred = np.rint(ndimage.gaussian_filter(image.astype(float), 3)).astype(np.uint8)
+    stack = np.stack([np.roll(image, -24, 1), blurred, blurred])
+    record = Alignment.from_dict(
+        {
+            "model": "shift",
+            "shape": SHAPE,
+            "reference": 1,
+            "slices": [{"matrix": [[1, 0, 0], [0, 1, dx]], "gain": [1], "offset": [0]} for dx in (-24, 0, 0)],
+        }
+    )
+    fused = focus_stack(stack, method=method, alignment=record, noise=(0, 4)).image
+    assert (fused[:, 39:45] > 230).mean() > 0.9
+    assert fused[:, :20].max() < 110
+
+
 @pytest.mark.parametrize("method", FUSION_METHODS)
 def test_the_rim_comes_from_slices_that_cover_it(method):
     image = np.rint(texture()).astype(np.uint8)

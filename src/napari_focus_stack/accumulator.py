@@ -82,5 +82,5 @@ class SecondVisit(Accumulator, Protocol):
     def decide(self, maps: HeightMaps) -> None:
         """Choose a slice for every pixel; called after the last `add`."""
 
-    def revisit(self, k: int, image: npt.NDArray[Any]) -> None:
-        """Take in slice k again."""
+    def revisit(self, k: int, image: npt.NDArray[Any], covered: npt.NDArray[np.bool_] | None = None) -> None:
+        """Take in slice k again, and which pixels it covers; None for all of them."""

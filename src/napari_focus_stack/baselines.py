@@ -177,14 +177,18 @@ class LogFusion:
         return self._image.copy()
 
 
+# Distances in z of pixels that a slice covers are below the first, of those it does not between the two.
+_FAR, _NOWHERE = np.uint16(1 << 15), np.uint16((1 << 16) - 1)
+
+
 class HeightFusion:
     """Every pixel whole from the slice that the filled height map names: needs a second visit."""
 
     def __init__(self, setting: FusionSetting) -> None:
         self._choice = np.zeros(setting.shape, np.int64)
         self._image = _unknown(setting)
-        # How far in z from the slice named is the nearest one that has a value, where one may have none.
-        self._away = np.full(setting.shape, np.iinfo(np.uint16).max) if setting.dtype.kind == "f" else None
+        # How far in z from the slice named the one is that the pixel was taken from.
+        self._away = np.full(setting.shape, _NOWHERE, np.uint16)
 
     def add(self, k: int, image: npt.NDArray[Any], analysis: SliceAnalysis) -> None:
         """Do nothing: the height map is made for every method."""
@@ -194,14 +198,16 @@ class HeightFusion:
         known = np.isfinite(maps.height)
         self._choice = np.where(known, np.rint(np.where(known, maps.height, 0)), maps.index).astype(np.int64)
 
-    def revisit(self, k: int, image: npt.NDArray[Any]) -> None:
-        """Take the pixels of slice k."""
-        if self._away is None:
-            nearer = self._choice == k
-        else:
-            away = np.abs(self._choice - k)
-            nearer = np.isfinite(image).all(axis=2) & (away < self._away)
-            np.copyto(self._away, away, where=nearer)
+    def revisit(self, k: int, image: npt.NDArray[Any], covered: npt.NDArray[np.bool_] | None = None) -> None:
+        """Take the pixels of slice k where it is the nearest to the one named so far that has a value there."""
+        away = np.minimum(np.abs(self._choice - k), _FAR - 1).astype(np.uint16)
+        if covered is not None:
+            # What was mirrored stands in only where no slice covers a pixel.
+            away[~covered] += _FAR
+        nearer = away < self._away
+        if image.dtype.kind == "f":
+            nearer &= np.isfinite(image).all(axis=2)
+        np.copyto(self._away, away, where=nearer)
         np.copyto(self._image, image, where=nearer[..., np.newaxis])
 
     def image(self) -> npt.NDArray[Any]:
@@ -253,10 +259,12 @@ class DecisionMapFusion:
         """Remove islands from the decision."""
         self._choice = without_islands(self._choice, self._choice.size * self.island_share)
 
-    def revisit(self, k: int, image: npt.NDArray[Any]) -> None:
+    def revisit(self, k: int, image: npt.NDArray[Any], covered: npt.NDArray[np.bool_] | None = None) -> None:
         """Blend slice k in with its refined share, and keep its pixels where that is the largest so far."""
         share = np.clip(self._refined((self._choice == k).astype(np.float32)), 0, 1)
         known = np.isfinite(image).all(axis=2)
+        if covered is not None:
+            known &= covered
         share = np.where(known, share, 0)
         pixels = self.setting.analysis.scaling.to_kernel(np.where(known[..., np.newaxis], image, 0))
         self._total += share

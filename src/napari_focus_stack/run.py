@@ -214,7 +214,7 @@ class Run:
         if self._maps is None:
             self._maps = self._height_maps()
             method.decide(self._maps)
-        method.revisit(k, self._colour(k, image)[0])
+        method.revisit(k, *self._colour(k, image))
         self._revisited.add(k)
 
     def result(self) -> FocusStackResult:
