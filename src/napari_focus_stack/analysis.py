@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .kernels import kernel, row_function, run_bands, strips
+from .kernels import kernel, row_function_of_sums, run_bands, strips
 from .noise import NoiseModel
 from .pyramid import (
     FloatImage,
@@ -246,14 +246,22 @@ def _convert_band(source: npt.NDArray[Any], planes: FloatImage, scaling: Scaling
             np.copyto(planes[c, rows], gray if scaling.is_identity else scaling.to_kernel(gray), casting="unsafe")
 
 
+@row_function_of_sums
+def _row_sum(row):  # type: ignore[no-untyped-def]
+    total = np.float32(0)
+    for x in range(row.shape[0]):
+        total += row[x]
+    return total
+
+
 @kernel
 def _sum_band(planes, deciding, sums, first, last):  # type: ignore[no-untyped-def]
     for y in range(first, last):
         for c in deciding:
-            sums[y] += planes[c, y].sum()
+            sums[y] += _row_sum(planes[c, y])
 
 
-@row_function
+@row_function_of_sums
 def _add_energy_row(plane, coarse, y, gain, offset, least, line, row, out):  # type: ignore[no-untyped-def]
     """Add the squares of row y of one Laplacian level in units of the noise to `out`; return their plain sum."""
     h, w = plane.shape
@@ -307,7 +315,7 @@ def _fine_energy_band(  # type: ignore[no-untyped-def]
             for c in deciding:
                 s = _add_energy_row(planes[c], coarse[c], made, gain[c], offset[c], least, line, row, out)
                 if made // 2 >= first and made // 2 < last:
-                    sums[0, made] += planes[c, made].sum()
+                    sums[0, made] += _row_sum(planes[c, made])
                     sums[1, made] += s
             root = roots[made % 5]
             for x in range(w):

@@ -12,7 +12,7 @@ import numpy as np
 
 from .analysis import SliceAnalysis
 from .change import detail_row
-from .kernels import kernel, run_bands
+from .kernels import kernel, kernel_of_sums, run_bands
 
 _LEVEL = 3
 
@@ -78,7 +78,7 @@ def _detail_band(fine, coarse, deciding, detail, first, last):  # type: ignore[n
         detail_row(fine, coarse, deciding, y, line, row, detail[y])
 
 
-@kernel
+@kernel_of_sums
 def _moments_band(new, old, sums, first, last):  # type: ignore[no-untyped-def]
     """Put the products of the three gradients and of the change, summed over a row."""
     h, w = new.shape

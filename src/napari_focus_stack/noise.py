@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import InputError
-from .kernels import kernel, run_bands, run_tasks
+from .kernels import kernel_of_sums, run_bands, run_tasks
 from .pyramid import FloatImage, expand, expand_row, noise_gains, reduce, size_of
 from .sampling import sample
 
@@ -216,7 +216,7 @@ def _whole_statistics(
     return means.ravel(), energies.ravel() / noise_gains(1)[0]
 
 
-@kernel
+@kernel_of_sums
 def _block_band(image, coarse, means, energies, first, last):  # type: ignore[no-untyped-def]
     h, w = image.shape
     line = np.empty(coarse.shape[1], np.float32)

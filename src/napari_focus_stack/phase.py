@@ -34,7 +34,7 @@ from .analysis import SliceAnalysis
 from .change import BandChange, detail_row, smoothed
 from .drift import Drift
 from .height import HeightMaps, PeakTracker, doubled
-from .kernels import kernel, row_function, run_bands, strips
+from .kernels import kernel_of_sums, row_function, run_bands, strips
 from .prominence import Prominence
 from .pyramid import FloatImage, expand, level_shapes, reduce, size_of
 from .whole import Whole
@@ -484,7 +484,7 @@ def _pool(row, means, valid, add):  # type: ignore[no-untyped-def]
         means[i] = (means[i] if add else np.float32(0)) + (mean if valid else np.float32(0))
 
 
-@kernel
+@kernel_of_sums
 def _statistics_band(  # type: ignore[no-untyped-def]
     fine,
     coarse,

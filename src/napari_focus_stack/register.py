@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .kernels import kernel, run_bands
+from .kernels import kernel, kernel_of_sums, run_bands
 from .pyramid import FloatImage, blur5, expand, push_pull, reduce, size_of
 from .warp import IDENTITY, Affine, composed, inverted
 
@@ -375,7 +375,7 @@ def _solved(levels: Sequence[_Equations], freedom: int) -> _Solution | None:
     return _Solution(motion, error) if np.abs(motion).max() < _LARGEST_STEP * side else None
 
 
-@kernel
+@kernel_of_sums
 def _equations_band(template, other, matrix, middle, per_px, every, margin, sums, first, last):  # type: ignore[no-untyped-def]
     """Write the sums along every row that the normal equations are made of; x counts from the middle."""
     h, w = template.shape
