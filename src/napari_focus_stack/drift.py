@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from .analysis import SliceAnalysis
-from .change import detail_row
-from .kernels import kernel, kernel_of_sums, run_bands
+from .kernels import kernel_of_sums, run_bands
+from .pyramid import expand
 
 _LEVEL = 3
 
@@ -49,8 +49,9 @@ class Drift:
         height, width = self._before.shape
         sums = np.zeros((10, height))
         fine, coarse = analysis.gaussians[self._level - 1], analysis.gaussians[self._level]
-        new = np.empty_like(self._before)
-        run_bands(_detail_band, height, width, fine, coarse, analysis.deciding, new)
+        new = np.zeros_like(self._before)
+        for c in analysis.deciding:
+            new += (fine[c] - expand(coarse[c], (height, width))) * np.float32(1 / len(analysis.deciding))
         if self._count > 0:
             run_bands(_moments_band, height, width, new, self._before, sums)
             xx, xy, yy, xr, yr, rr, xd, yd, rd, dd = sums.sum(axis=1)
@@ -68,14 +69,6 @@ class Drift:
         """Return the share of the change that is a move of the picture, 0 to 1."""
         change = max(self._change, 0.0) + _DOUBT * self._noise
         return float(np.clip(self._explained / max(change, 1e-30), 0, 1))
-
-
-@kernel
-def _detail_band(fine, coarse, deciding, detail, first, last):  # type: ignore[no-untyped-def]
-    line = np.empty(coarse.shape[2], np.float32)
-    row = np.empty(fine.shape[2], np.float32)
-    for y in range(first, last):
-        detail_row(fine, coarse, deciding, y, line, row, detail[y])
 
 
 @kernel_of_sums

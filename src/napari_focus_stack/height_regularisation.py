@@ -295,6 +295,7 @@ _LEVEL = 0.05
 @kernel
 def _fit_band(height, weight, inverse, step, out, first, last):  # type: ignore[no-untyped-def]
     h, w = height.shape
+    # Of the taps times 1, x, y, x^2, xy, y^2, z, xz, yz. As nine names they took longer to compile.
     sums = np.empty((9, _CHUNK_PX), np.float32)
     heights = np.empty(_CHUNK_PX + 4 * step, np.float32)
     weights = np.empty(_CHUNK_PX + 4 * step, np.float32)
@@ -304,7 +305,6 @@ def _fit_band(height, weight, inverse, step, out, first, last):  # type: ignore[
         for start in range(0, w, _CHUNK_PX):
             size = min(_CHUNK_PX, w - start)
             own = height[y, start : start + size]
-            mass, x1, y1, xx, xy, yy, z1, xz, yz = sums
             sums[:] = 0
             for dy in range(-2, 3):
                 row = mirrored(y + dy * step, h)
@@ -337,24 +337,24 @@ def _fit_band(height, weight, inverse, step, out, first, last):  # type: ignore[
                     m *= tap
                     mz *= tap
                     mx *= tap
-                    mass[x] += m
-                    x1[x] += mx
-                    y1[x] += m * fy
-                    xx[x] += mxx * tap
-                    xy[x] += mx * fy
-                    yy[x] += m * (fy * fy)
-                    z1[x] += mz
-                    xz[x] += mxz * tap
-                    yz[x] += mz * fy
+                    sums[0, x] += m
+                    sums[1, x] += mx
+                    sums[2, x] += m * fy
+                    sums[3, x] += mxx * tap
+                    sums[4, x] += mx * fy
+                    sums[5, x] += m * (fy * fy)
+                    sums[6, x] += mz
+                    sums[7, x] += mxz * tap
+                    sums[8, x] += mz * fy
             for x in range(size):
-                n = np.float32(1) / max(mass[x], np.float32(1e-30))
-                cx = x1[x] * n
-                cy = y1[x] * n
-                cz = z1[x] * n
-                a = xx[x] * n - cx * cx + level
-                b = xy[x] * n - cx * cy
-                c = yy[x] * n - cy * cy + level
-                p = xz[x] * n - cx * cz
-                q = yz[x] * n - cy * cz
+                n = np.float32(1) / max(sums[0, x], np.float32(1e-30))
+                cx = sums[1, x] * n
+                cy = sums[2, x] * n
+                cz = sums[6, x] * n
+                a = sums[3, x] * n - cx * cx + level
+                b = sums[4, x] * n - cx * cy
+                c = sums[5, x] * n - cy * cy + level
+                p = sums[7, x] * n - cx * cz
+                q = sums[8, x] * n - cy * cz
                 tilt = ((c * p - b * q) * cx + (a * q - b * p) * cy) / (a * c - b * b)
                 out[y, start + x] = own[x] + cz - tilt

@@ -36,7 +36,7 @@ def median5(image: FloatImage) -> FloatImage:
 
 def _median(image: FloatImage, size: int) -> FloatImage:
     out = np.empty_like(image)
-    run_bands(_median_band, *image.shape, image, size, _network(size * size), out)
+    run_bands(_median_band, *image.shape, image, size, _CHUNK_PX, _network(size * size), out)
     return out
 
 
@@ -64,13 +64,14 @@ def _network(taps: int) -> npt.NDArray[np.int64]:
 
 
 @kernel
-def _median_band(image, size, network, out, first, last):  # type: ignore[no-untyped-def]
+def _median_band(image, size, chunk, network, out, first, last):  # type: ignore[no-untyped-def]
+    """`chunk` is no constant here, or loops over it were unrolled to their end."""
     h, w = image.shape
     reach = size // 2
-    rows = np.empty((size * size, _CHUNK_PX), np.float32)
+    rows = np.empty((size * size, chunk), np.float32)
     for y in range(first, last):
-        for start in range(0, w, _CHUNK_PX):
-            width = min(_CHUNK_PX, w - start)
+        for start in range(0, w, chunk):
+            width = min(chunk, w - start)
             for dy in range(size):
                 source = image[mirrored(y + dy - reach, h)]
                 for dx in range(size):

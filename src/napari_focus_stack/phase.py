@@ -223,26 +223,28 @@ class PhaseTracker:
         kept = self._change.shape
         sums = np.zeros((2, kept[0]))
         extremes = self._brightest, self._darkest
-        regions = self._changes, self._bends, self._turned, self._contrast
+        pooled = np.empty((4, *self._changes.shape), np.float32)
         # What noise alone reaches in so many slices is taken off both extremes.
         reach = np.float32(0.77 * np.sqrt(2 * np.log(max(self._count, 2)) * self._variance))
         run_bands(
             _statistics_band,
             *kept,
             *band,
-            self._count,
             reach,
             self._band.detail,
             self._only_share,
             self._change,
             *extremes,
-            *regions,
+            pooled,
             sums,
         )
+        self._turned, self._contrast = pooled[2], pooled[3]
         if self._count > 1:
+            self._changes += pooled[0]
             self._sums += sums.sum(axis=1) - variance * self._change.size * np.array([0.5, 2])
             self._noise_of_changes += 2 * variance
         if self._count > 2:
+            self._bends += pooled[1]
             self._noise_of_bends += 6 * variance
 
     def _period(self) -> float:
@@ -473,38 +475,24 @@ def _broad(image: FloatImage) -> FloatImage:
 
 
 @row_function
-def _pool(row, means, valid, add):  # type: ignore[no-untyped-def]
-    """Write the mean of every four elements of `row`, or add it; 0 where it is not valid."""
-    for i in range(row.shape[0] // _SKIP):
+def _pool(row, means):  # type: ignore[no-untyped-def]
+    """Write the mean of every four elements of `row`; of fewer at its end."""
+    w = row.shape[0]
+    for i in range(w // _SKIP):
         at = _SKIP * i
-        mean = np.float32(0.25) * (row[at] + row[at + 1] + row[at + 2] + row[at + 3])
-        means[i] = (means[i] if add else np.float32(0)) + (mean if valid else np.float32(0))
-    for i in range(row.shape[0] // _SKIP, means.shape[0]):
-        mean = row[_SKIP * i :].sum() / np.float32(row.shape[0] - _SKIP * i)
-        means[i] = (means[i] if add else np.float32(0)) + (mean if valid else np.float32(0))
+        means[i] = np.float32(0.25) * (row[at] + row[at + 1] + row[at + 2] + row[at + 3])
+    for i in range(w // _SKIP, means.shape[0]):
+        rest = np.float32(0)
+        for x in range(_SKIP * i, w):
+            rest += row[x]
+        means[i] = rest / np.float32(w - _SKIP * i)
 
 
 @kernel_of_sums
 def _statistics_band(  # type: ignore[no-untyped-def]
-    fine,
-    coarse,
-    deciding,
-    count,
-    reach,
-    detail,
-    keep,
-    change,
-    brightest,
-    darkest,
-    changes,
-    bends,
-    turned,
-    contrast,
-    sums,
-    first,
-    last,
+    fine, coarse, deciding, reach, detail, keep, change, brightest, darkest, pooled, sums, first, last
 ):
-    """Update what is known of every fourth row: its extremes, and of four columns each the means of regions.
+    """Update the extremes of every fourth row; of four columns each, put the means of what tells of regions.
 
     Put the sums of squares of the mean and the change along z. `keep` the new detail for the next slice.
     """
@@ -512,8 +500,8 @@ def _statistics_band(  # type: ignore[no-untyped-def]
     line = np.empty(coarse.shape[2], np.float32)
     row = np.empty(w, np.float32)
     new = np.empty(w, np.float32)
-    steps, bent = np.empty(w, np.float32), np.empty(w, np.float32)
-    over, whole = np.empty(w, np.float32), np.empty(w, np.float32)
+    telling = np.empty((4, w), np.float32)
+    steps, bent, over, whole = telling[0], telling[1], telling[2], telling[3]
     for j in range(first, last):
         detail_row(fine, coarse, deciding, _SKIP * j, line, row, new)
         old = detail[_SKIP * j]
@@ -540,9 +528,8 @@ def _statistics_band(  # type: ignore[no-untyped-def]
         if keep:
             for x in range(w):
                 old[x] = new[x]
-        _pool(steps, changes[j], count > 1, True)
-        _pool(bent, bends[j], count > 2, True)
-        _pool(over, turned[j], True, False)
-        _pool(whole, contrast[j], True, False)
-        sums[0, j] = s if count > 1 else np.float32(0)
-        sums[1, j] = d if count > 1 else np.float32(0)
+        # One call in a loop that is not unrolled: each call of a row function is compiled anew.
+        for n in range(pooled.shape[0]):
+            _pool(telling[n], pooled[n, j])
+        sums[0, j] = s
+        sums[1, j] = d

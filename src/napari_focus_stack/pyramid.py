@@ -18,7 +18,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from .kernels import kernel, row_function, run_bands
+from .kernels import kernel, row_function, run_bands, strips
 
 FloatImage = npt.NDArray[np.float32]
 
@@ -85,11 +85,13 @@ def coarse_index(i, coarse, fine):  # type: ignore[no-untyped-def]
 @row_function
 def blur_column(source, y, h, ring, line):  # type: ignore[no-untyped-def]
     """Write the 5-tap mean around row y, of h, to `line`; a row lies at its number modulo `ring` in `source`."""
-    a = source[mirrored(y - 2, h) % ring]
-    b = source[mirrored(y - 1, h) % ring]
-    c = source[y % ring]
-    d = source[mirrored(y + 1, h) % ring]
-    e = source[mirrored(y + 2, h) % ring]
+    # Unsigned and of 32 bits: Python's modulo of signed ones was a third of the code.
+    rows = np.uint32(ring)
+    a = source[np.uint32(mirrored(y - 2, h)) % rows]
+    b = source[np.uint32(mirrored(y - 1, h)) % rows]
+    c = source[np.uint32(y) % rows]
+    d = source[np.uint32(mirrored(y + 1, h)) % rows]
+    e = source[np.uint32(mirrored(y + 2, h)) % rows]
     for x in range(line.shape[0]):
         line[x] = (a[x] + e[x]) * np.float32(0.0625) + (b[x] + d[x]) * np.float32(0.25) + c[x] * np.float32(0.375)
 
@@ -115,9 +117,10 @@ def blur_line(line, out):  # type: ignore[no-untyped-def]
     middle = out[2 : inner + 2]
     for x in range(inner):
         middle[x] = (a[x] + e[x]) * np.float32(0.0625) + (b[x] + d[x]) * np.float32(0.25) + c[x] * np.float32(0.375)
-    for x in range(min(2, w)):
-        out[x] = tap(line, x)
-    for x in range(max(w - 2, 2), w):
+    # Both ends in one loop: each place where a row function is called is compiled anew.
+    ends = min(w, 4)
+    for i in range(ends):
+        x = i if i < 2 else w - ends + i
         out[x] = tap(line, x)
 
 
@@ -126,7 +129,6 @@ def reduce_line(line, out):  # type: ignore[no-untyped-def]
     """Write the 5-tap mean of every second element of `line` to `out`."""
     w = line.shape[0]
     m = out.shape[0]
-    out[0] = tap(line, 0)
     last = max(1, (w - 1) // 2)
     for j in range(1, last):
         x = 2 * j
@@ -135,7 +137,8 @@ def reduce_line(line, out):  # type: ignore[no-untyped-def]
             + (line[x - 1] + line[x + 1]) * np.float32(0.25)
             + line[x] * np.float32(0.375)
         )
-    for j in range(last, m):
+    for i in range(last - 1, m):
+        j = i if i >= last else 0
         out[j] = tap(line, 2 * j)
 
 
@@ -189,26 +192,11 @@ def _reduce_band(source, target, first, last):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _expand_band(coarse, target, add, first, last):  # type: ignore[no-untyped-def]
-    h, w = target.shape
+def _expand_band(coarse, h, target, top, first, last):  # type: ignore[no-untyped-def]
+    """Write some rows of `coarse`, expanded to h rows; `target` begins with row `top`."""
     line = np.empty(coarse.shape[1], np.float32)
-    row = np.empty(w, np.float32)
     for y in range(first, last):
-        expand_row(coarse, y, h, line, row)
-        out = target[y]
-        if add:
-            for x in range(w):
-                out[x] += row[x]
-        else:
-            for x in range(w):
-                out[x] = row[x]
-
-
-@kernel
-def _expand_strip(coarse, h, top, target):  # type: ignore[no-untyped-def]
-    line = np.empty(coarse.shape[1], np.float32)
-    for y in range(target.shape[0]):
-        expand_row(coarse, top + y, h, line, target[y])
+        expand_row(coarse, y, h, line, target[y - top])
 
 
 # ---- images ----
@@ -238,20 +226,25 @@ def reduce(image: FloatImage, out: FloatImage | None = None) -> FloatImage:
 def expand(coarse: FloatImage, shape: tuple[int, int], out: FloatImage | None = None) -> FloatImage:
     """Return a (y, x) image at double size, `shape` saying which of the two doubles."""
     out = np.empty(shape, np.float32) if out is None else out
-    run_bands(_expand_band, *shape, coarse, out, False)
+    run_bands(_expand_band, *shape, coarse, shape[0], out, 0)
     return out
 
 
 def expanded_rows(coarse: FloatImage, shape: tuple[int, int], rows: slice) -> FloatImage:
     """Return some rows of `expand`, for work that is done a few rows at a time."""
     out = np.empty((rows.stop - rows.start, shape[1]), np.float32)
-    _expand_strip(coarse, shape[0], rows.start, out)
+    _expand_band(coarse, shape[0], out, rows.start, rows.start, rows.stop)
     return out
 
 
 def add_expanded(image: FloatImage, coarse: FloatImage) -> None:
     """Add `coarse`, expanded, to `image` in place."""
-    run_bands(_expand_band, *image.shape, coarse, image, True)
+
+    def add(first: int, last: int) -> None:
+        for rows in strips(first, last):
+            image[rows] += expanded_rows(coarse, size_of(image), rows)
+
+    run_bands(add, *image.shape)
 
 
 def gaussian_pyramid(image: npt.NDArray[np.generic], levels: int) -> list[FloatImage]:
