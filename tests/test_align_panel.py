@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+import tifffile
 
-from napari_focus_stack import estimate_alignment, focus_stack
+from napari_focus_stack import Alignment, estimate_alignment, focus_stack
+from napari_focus_stack.recipe import as_command
 from napari_focus_stack.synthetic import Motion, make_scene
+from windows import RUN_MS
 
 pytestmark = pytest.mark.usefixtures("window_libraries")
 
@@ -86,3 +89,60 @@ def test_live_does_not_estimate_again(viewer, stack, panel, run, wait_end, monke
     panel.option_rows.widgets["denoise"].value = 0.5
     wait_end(panel)
     assert (np.asarray(viewer.layers["moving fused"].data) != before).any()
+
+
+def test_where_slices_lie_is_saved_and_loaded_in_place_of_an_estimate(
+    viewer, stack, panel, run, wait_end, moving, tmp_path
+):
+    from qtpy.QtWidgets import QApplication
+
+    section, file = panel.alignment, tmp_path / "moved.json"
+    assert not section.save_button.isEnabled()
+    panel.option_rows.widgets["align"].value = "similarity"
+    run(panel)
+    section.save(tmp_path / "moved")
+    assert panel.status_line.text() == "Saved where the slices lie as moved.json."
+    alignment = Alignment.load(file)
+    assert alignment == estimate_alignment(moving.stack, "similarity")
+    panel.option_rows.widgets["align"].value = "none"
+    wait_end(panel)
+    plain = focus_stack(moving.stack).image
+    np.testing.assert_array_equal(viewer.layers["moving fused"].data, plain)
+    # Live follows the file, which stands in place of what is chosen at Align.
+    section.load(file)
+    wait_end(panel)
+    aligned = focus_stack(moving.stack, alignment=alignment).image
+    assert (aligned != plain).any()
+    np.testing.assert_array_equal(viewer.layers["moving fused"].data, aligned)
+    assert section.given_told.text() == "The slices lie as moved.json says."
+    panel.recipes.command_button.click()
+    assert f"--alignment {file}" in QApplication.clipboard().text()
+    section.drop_button.click()
+    wait_end(panel)
+    np.testing.assert_array_equal(viewer.layers["moving fused"].data, plain)
+    assert section.given_told.isHidden()
+    assert "--alignment" not in as_command(panel.recipes.recipe())
+
+
+def test_a_file_that_does_not_fit_is_refused_in_a_sentence(viewer, stack, panel, moving, tmp_path):
+    (tmp_path / "note.json").write_text("{}")
+    panel.alignment.load(tmp_path / "note.json")
+    assert "holds no alignment" in panel.status_line.text()
+    estimate_alignment(moving.stack[:3], "shift").save(tmp_path / "three.json")
+    panel.alignment.load(tmp_path / "three.json")
+    assert "the alignment is of 3 slices, but the stack has 6" in panel.status_line.text()
+    assert panel.given_alignment() is None
+
+
+def test_the_crop_is_told_and_files_hold_no_more(viewer, stack, panel, run, moving, tmp_path, qtbot):
+    panel.live_box.value = False
+    panel.option_rows.widgets["align"].value = "similarity"
+    panel.option_rows.widgets["crop"].value = True
+    run(panel)
+    expected = focus_stack(moving.stack, align="similarity", crop=True)
+    (y, x), (h, w) = expected.origin, expected.image.shape
+    assert f"Cropped to {h} × {w} px from y {y}, x {x}" in panel.alignment.told.text()
+    panel.recipes.save(tmp_path / "result.tif")
+    qtbot.waitUntil(lambda: not panel.recipes.busy, timeout=RUN_MS)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "result.tif"), expected.image)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "result index.tif"), expected.index)

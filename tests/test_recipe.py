@@ -111,3 +111,10 @@ def test_preset_is_known_by_its_options(name):
     assert preset_of(FocusStackOptions.of(preset.options, sharpness_measure="gradient")) == name
     assert preset_of(FocusStackOptions.of(preset.options, denoise=0.123)) is None
     assert (preset.options == FocusStackOptions()) == (name == DEFAULT)
+
+
+def test_the_file_that_tells_where_slices_lie_is_part_of_a_run():
+    recipe = Recipe(FocusStackOptions(crop=True), files=("z 1.tif",), alignment="my moved.json")
+    assert as_command(recipe).endswith("--alignment 'my moved.json' --crop")
+    assert "from napari_focus_stack import Alignment, focus_stack" in as_python(recipe)
+    assert "crop=True, alignment=Alignment.load('my moved.json'))" in as_python(recipe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 
 import numpy as np
@@ -737,7 +738,7 @@ def test_click_on_the_curve_goes_to_the_slice_and_back(viewer, panel, run, scene
     assert plot.line.value() == 1
 
 
-def test_panel_opens_without_waiting_for_the_kernels(make_napari_viewer, workers, monkeypatch):
+def test_panel_opens_without_waiting_for_the_kernels(make_napari_viewer, workers, monkeypatch, qtbot):
     release, began = threading.Event(), threading.Event()
 
     def slow():
@@ -747,6 +748,47 @@ def test_panel_opens_without_waiting_for_the_kernels(make_napari_viewer, workers
     monkeypatch.setattr("napari_focus_stack.pipeline.warm_up", slow)
     viewer = make_napari_viewer(strict_qt="raise")
     viewer.window.add_plugin_dock_widget(PLUGIN, "Focus stacking")
-    assert began.wait(60)
+    qtbot.waitUntil(began.is_set, timeout=RUN_MS)
     release.set()
-    workers()
+    (warming,) = (thread for thread in threading.enumerate() if thread.name == "focus-stack-warm-up")
+    warming.join(60)
+    assert not warming.is_alive()
+    assert {"pandas", "dask.array"} <= set(sys.modules)
+
+
+def test_maps_that_come_later_leave_the_selection_alone(viewer, panel, run, wait_end, scene, monkeypatch):
+    from napari_focus_stack.napari_plugin import host
+
+    # Every height map is levelled in a thread, as large ones are.
+    monkeypatch.setattr(host, "_SMALL_PX", 0)
+    viewer.add_image(scene.stack, name="bumps")
+    panel.height_box.value = True
+    run(panel)
+    assert names(viewer) == ["bumps", "bumps fused", "bumps focus index", "bumps height"]
+    assert viewer.layers.selection.active == viewer.layers["bumps fused"]
+    panel.retouch.start_button.click()
+    panel.confidence_box.value = True
+    wait_end(panel)
+    assert viewer.layers.selection.active == viewer.layers["bumps retouch"]
+    assert viewer.layers["bumps retouch"].mode == "paint"
+
+
+def test_open_sections_are_as_high_as_their_sentences_ask_for(viewer, panel, run, scene, qtbot):
+    from qtpy.QtWidgets import QScrollArea
+
+    viewer.add_image(scene.stack, name="bumps")
+    run(panel)
+    for section in panel.sections:
+        section.expand()
+    panel.cursor.told.say("A sentence that is much too long for one line of the panel. " * 3)
+    panel.cursor.plot.show()
+    panel.native.resize(300, 500)
+    panel.native.show()
+    area = panel.native.findChild(QScrollArea)
+    assert area.widget().minimumHeight() > 500
+
+    def nothing_is_cut_off():
+        assert panel.cursor.plot.geometry().bottom() <= panel.cursor.rows.parentWidget().height()
+        assert panel.cursor.rows.parentWidget().height() <= panel.cursor.content().height()
+
+    qtbot.waitUntil(nothing_is_cut_off)

@@ -156,10 +156,10 @@ class FocusStackOptions:
         "Light",
         "What the specimen does to light, which decides how focus is found. 'auto' tells it from the stack.",
         choices={
-            "auto": "As the stack shows",
-            "opaque": "Reflected",
-            "glowing": "Fluorescence in a widefield microscope",
-            "transparent": "Through a clear specimen",
+            "auto": "Automatic",
+            "opaque": "Opaque",
+            "glowing": "Fluorescence",
+            "transparent": "Transparent",
         },
     )
     denoise: float = _option(

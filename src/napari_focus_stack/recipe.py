@@ -36,6 +36,8 @@ class Recipe:
         Distance between slices; None where heights are in slices.
     level, trust, masked
         As the heights are shown.
+    alignment : str
+        File that tells where the slices lie; empty where that is estimated, or nothing is aligned.
     strokes : bool
         Whether the result was retouched, which no text repeats.
     """
@@ -52,6 +54,7 @@ class Recipe:
     level: str = "none"
     trust: float = DEFAULT_TRUST
     masked: bool = False
+    alignment: str = ""
     strokes: bool = False
 
     @property
@@ -155,13 +158,21 @@ def as_command(recipe: Recipe) -> str:
             words += ["--trust", f"{recipe.trust:g}"]
         if recipe.masked:
             words += ["--mask"]
+    if recipe.alignment:
+        words += ["--alignment", recipe.alignment]
     return shlex.join([*words, *as_flags(recipe.options)])
 
 
 def as_python(recipe: Recipe) -> str:
     """Return the script that does a run again; in napari's console where the stack lies in the viewer alone."""
     given = "".join(f", {name}={value!r}" for name, value in changed_options(recipe.options).items())
-    names = ["focus_stack", *(["level_height", "trusted_pixels"] if recipe.height and _formed(recipe) else [])]
+    if recipe.alignment:
+        given += f", alignment=Alignment.load({recipe.alignment!r})"
+    names = [
+        *(["Alignment"] if recipe.alignment else []),
+        "focus_stack",
+        *(["level_height", "trusted_pixels"] if recipe.height and _formed(recipe) else []),
+    ]
     lines = [f"from napari_focus_stack import {', '.join(names)}"]
     if recipe.from_files:
         lines += [
@@ -197,7 +208,7 @@ def _from_viewer(recipe: Recipe) -> Sequence[str]:
 
 
 def _heights(recipe: Recipe) -> Sequence[str]:
-    step = "" if recipe.z_step_um is None else f"{recipe.z_step_um:.10g} * "
+    step = "" if recipe.z_step_um in (None, 1) else f"{recipe.z_step_um:.10g} * "
     if not _formed(recipe):
         return [f"height = {step}result.height"]
     lines = [

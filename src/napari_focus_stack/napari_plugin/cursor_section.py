@@ -134,8 +134,9 @@ class CursorSection(Section):
         where = (*shown.choice.stack.result_index(position),)
         height = float(shown.results.height[where][y, x])
         confidence = float(shown.results.confidence[where][y, x])
-        self.plot.set_focus(curve.focus, height)
+        # An axis that is not shown makes no room for its numbers.
         self.plot.show()
+        self.plot.set_focus(curve.focus, height)
         self.view_moved()
         scale = HeightScale.of(shown.choice)
         in_unit = "" if scale.unit == SLICES else f" = {height * scale.step:.4g} {scale.unit}"

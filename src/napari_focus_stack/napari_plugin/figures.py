@@ -12,6 +12,7 @@ from .latest import Latest
 from .layers import Position
 
 if TYPE_CHECKING:
+    from ..sharpness import SharpnessReport
     from ..surface import SurfaceReport
     from .host import PanelHost
     from .panel import FocusStackPanel
@@ -31,6 +32,7 @@ class FiguresInView:
     def __init__(self, panel: FocusStackPanel, host: PanelHost) -> None:
         self._panel, self._host = panel, host
         self._measuring = Latest()
+        self._report: SharpnessReport | None = None
         self._measured: tuple[Shown, Position, HeightScale, HeightView] | None = None
 
     @property
@@ -83,9 +85,10 @@ class FiguresInView:
         report = None if shown is None or position is None else shown.results.reports.get(position)
         self._panel.tell_chosen(in_words(chosen))
         self._panel.sharpness_view.setVisible(report is not None)
-        if report is not None:
+        if report is not None and report is not self._report:
             self._panel.sharpness_view.show_report(report)
-            self._mark_slice()
+        self._report = report
+        self._mark_slice()
 
     def _mark_slice(self) -> None:
         shown = self._host.shown_of_chosen()

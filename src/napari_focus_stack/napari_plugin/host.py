@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .layers import LayerStack, Position, StackChoice
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
@@ -41,11 +43,18 @@ class Shown:
         """Whether its height map is levelled and measured in no time."""
         return self.results.height.size <= _SMALL_PX
 
-    def alignments_for(self, options: FocusStackOptions) -> dict[Position, Alignment]:
-        """Return where its slices lie, if `options` ask for the same alignment; else none."""
+    def window(self, position: Position) -> tuple[slice, slice]:
+        """Return the rows and columns of a result that hold its picture: all, unless it was cropped."""
+        alignment = self.results.alignments.get(position)
+        if alignment is None or not self.results.options.crop:
+            return slice(None), slice(None)
+        return alignment.common_window()
+
+    def alignments_for(self, options: FocusStackOptions, given: Alignment | None) -> dict[Position, Alignment]:
+        """Return where its slices lie, if `options` and the alignment that is `given` ask for the same; else none."""
         before = self.results.options
         alike = (before.align, before.match_brightness) == (options.align, options.match_brightness)
-        return self.results.alignments if alike else {}
+        return self.results.alignments if alike and given == self.results.given else {}
 
 
 class PanelHost(Protocol):
@@ -86,6 +95,15 @@ class PanelHost(Protocol):
 
     def options(self) -> FocusStackOptions | None:
         """Return the options as set, or None while what is typed is refused."""
+
+    def given_alignment(self) -> Alignment | None:
+        """Return where the slices of the chosen stack lie, in place of what is estimated; None without."""
+
+    def alignment_file(self) -> Path | None:
+        """Return the file that the given alignment was read from."""
+
+    def alignment_changed(self) -> None:
+        """Take note that another alignment is given, or none any more."""
 
     def start_job(self, job: Job, on_end: Callable[[Any], None]) -> bool:
         """Run work that yields progress, as a fusion does; False where one is under way."""

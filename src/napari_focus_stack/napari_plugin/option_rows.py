@@ -6,12 +6,14 @@ from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSlider, FloatSpinBox, LineEdit
 from magicgui.widgets.bases import ValueWidget
+from qtpy.QtWidgets import QAbstractSpinBox
 
 from ..errors import InputError
 from ..fusion import FUSION_METHODS
 from ..options import AUTO, OPTION_SPECS, FocusStackOptions, OptionSpec
 
 _ALL = "all"
+_NUMBER_PX = 36
 _COLOURS = ("red", "green", "blue")
 
 
@@ -91,8 +93,17 @@ class OptionRows:
             number.native.setSuffix(f" {spec.unit}")
             return number
         if spec.kind == "number" and spec.low is not None and spec.high is not None:
-            return FloatSlider(min=spec.low, max=spec.high, step=0.01, **named)
+            slider = FloatSlider(min=spec.low, max=spec.high, step=0.01, **named)
+            give_room(slider)
+            return slider
         return LineEdit(**(named | {"value": str(spec.default)}))
+
+
+def give_room(slider: FloatSlider) -> None:
+    """Leave the width to the slider: its number is short."""
+    for number in slider.native.findChildren(QAbstractSpinBox):
+        # napari's style asks for twice as much.
+        number.setStyleSheet(f"min-width: {_NUMBER_PX}px; max-width: {_NUMBER_PX}px")
 
 
 def _only_one_choice(spec: OptionSpec) -> bool:

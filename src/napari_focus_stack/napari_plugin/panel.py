@@ -9,7 +9,6 @@ from magicgui.widgets import CheckBox, Container, ProgressBar, PushButton
 from magicgui.widgets.bases import ValueWidget
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
-from superqt import QCollapsible
 
 from .alignment_section import AlignmentSection
 from .cursor_section import CursorSection
@@ -22,7 +21,7 @@ from .profile_section import ProfileSection
 from .recipe_section import RecipeSection
 from .relief_section import ReliefSection
 from .retouch_section import RetouchSection
-from .section import Section
+from .section import BELOW_TITLE_PX, Fold, Section
 from .sharpness_section import SharpnessSection
 from .stack_rows import StackRows
 from .surface_section import HeightControls, SurfaceFigures
@@ -48,9 +47,9 @@ class FocusStackPanel(Container):  # type: ignore[misc]
         self.option_rows = OptionRows()
         self.kind_row = KindRow(self.option_rows)
         self.preset_choice, self.reset_button = self.kind_row.choice, self.kind_row.reset_button
-        self.more_options = QCollapsible("More options", expandedIcon="▾", collapsedIcon="▸")
+        self.more_options = Fold("More options")
         self.height_controls, self.surface_figures = HeightControls(), SurfaceFigures()
-        self.height_section = QCollapsible("Height map", expandedIcon="▾", collapsedIcon="▸")
+        self.height_section = Fold("Height map")
         self.height_box = CheckBox(
             text="Hei&ght", tooltip="Adds the focus position between slices, in the unit of the focus axis."
         )
@@ -90,8 +89,8 @@ class FocusStackPanel(Container):  # type: ignore[misc]
         rows.addLayout(_form(self.stack_choice, self.axis_choice))
         rows.addWidget(self.description)
         rows.addWidget(self.sample_button.native)
-        rows.addLayout(_form(self.preset_choice, beside={self.preset_choice: self.reset_button}))
-        rows.addLayout(_form(*self.option_rows.folded(advanced=False)))
+        beside = {self.preset_choice: self.reset_button}
+        rows.addLayout(_form(self.preset_choice, *self.option_rows.folded(advanced=False), beside=beside))
         rows.addWidget(_folded(self.more_options, _form(*self.option_rows.folded(advanced=True))))
         rows.addWidget(self.chosen_line)
         rows.addLayout(_side_by_side(QLabel("Add"), self.height_box.native, self.confidence_box.native))
@@ -162,9 +161,15 @@ class _ScrollArea(QScrollArea):  # type: ignore[misc]
         return hint
 
     def eventFilter(self, column: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        if event.type() == QEvent.Type.LayoutRequest:
+        if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize):
+            self._give_height()
             self.updateGeometry()
         return bool(super().eventFilter(column, event))
+
+    def _give_height(self) -> None:
+        # Qt gives no more than the least height, in which plots below sentences that wrap are cut off.
+        column = self.widget()
+        column.setMinimumHeight(max(column.layout().heightForWidth(self.viewport().width()), 0))
 
 
 def _form(*widgets: ValueWidget, beside: Mapping[ValueWidget, PushButton] | None = None) -> QFormLayout:
@@ -185,11 +190,10 @@ def _form(*widgets: ValueWidget, beside: Mapping[ValueWidget, PushButton] | None
     return form
 
 
-def _folded(section: QCollapsible, rows: QFormLayout) -> QCollapsible:
+def _folded(section: Fold, rows: QFormLayout) -> Fold:
     folded = QWidget()
+    rows.setContentsMargins(0, BELOW_TITLE_PX, 0, 0)
     folded.setLayout(rows)
-    section.setDuration(0)
-    section.layout().setContentsMargins(0, 0, 0, 0)
     section.addWidget(folded)
     return section
 

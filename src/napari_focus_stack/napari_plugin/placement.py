@@ -41,7 +41,7 @@ def place_results(layer: Image, focus_axis: int) -> Placement:
     if LayerStack.of(layer, focus_axis).keeps_focus_axis:
         return Placement(_spanning_voxel(layer, focus_axis))
     keep = [1, 2]
-    shear = _square_shear(layer)
+    shear = square_shear(layer)
     affine = layer.affine.affine_matrix
     keywords: dict[str, Any] = {
         "scale": layer.scale[keep],
@@ -72,7 +72,8 @@ def _labels(layer: Image, axes: list[int]) -> dict[str, Any]:
     }
 
 
-def _square_shear(layer: Image) -> npt.NDArray[np.float64]:
+def square_shear(layer: Image) -> npt.NDArray[np.float64]:
+    """Return the shear of a layer as a matrix, whichever way napari holds it."""
     shear = np.asarray(layer.shear, float)
     if shear.ndim == 2:
         return shear
@@ -83,7 +84,7 @@ def _square_shear(layer: Image) -> npt.NDArray[np.float64]:
 
 def own_transform(layer: Image) -> npt.NDArray[np.float64]:
     """Return rotation, shear and scale as one matrix, as napari multiplies them."""
-    return np.asarray(layer.rotate @ _square_shear(layer) @ np.diag(layer.scale))
+    return np.asarray(layer.rotate @ square_shear(layer) @ np.diag(layer.scale))
 
 
 def _spanning_voxel(layer: Image, focus_axis: int) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def _spanning_voxel(layer: Image, focus_axis: int) -> dict[str, Any]:
         "scale": scale,
         "translate": layer.translate + own_transform(layer)[:, focus_axis] * (slices - 1) / 2,
         "rotate": np.array(layer.rotate),
-        "shear": _square_shear(layer),
+        "shear": square_shear(layer),
         "affine": layer.affine.affine_matrix,
         **_labels(layer, list(range(layer.ndim))),
     }

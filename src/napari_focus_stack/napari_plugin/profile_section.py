@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels, Shapes
 
 _REST_MS = 40
+# Width of a line that is drawn: seen in large pictures, too.
+_LEAST_LINE_PX, _LINE_SHARE = 2, 1 / 300
 _HINT = "Draw a line: the heights along it appear here."
 
 
@@ -186,7 +188,7 @@ class ProfileSection(Section):
                 ndim=len(placement["scale"]),
                 name=f"{shown.choice.layer.name} profile",
                 edge_color="yellow",
-                edge_width=2,
+                edge_width=max(_LEAST_LINE_PX, max(shown.results.index.shape) * _LINE_SHARE),
                 metadata={METADATA_KEY: {"result": "profile line", "source": shown.choice.layer.name}},
                 **placement,
             )

@@ -46,7 +46,9 @@ class QuickLooks:
             return None
         choice, stack = shown.choice, shown.choice.stack
         position = host.position_in_view(choice)
-        if options.aligns and (options.crop or position not in shown.alignments_for(options)):
+        given = host.given_alignment()
+        aligns = options.aligns or given is not None
+        if aligns and (options.crop or (given is None and position not in shown.alignments_for(options, None))):
             # Where the slices lie is not known before the whole was looked at.
             return None
         if stack.result_array(bool, colour=True).shape != fused.data.shape:

@@ -76,7 +76,7 @@ class RecipeSection(Section):
         if choice is None or options is None:
             return None
         scale, view = HeightScale.of(choice), self.host.height_view()
-        fused = self.host.shown_layer("image")
+        fused, given = self.host.shown_layer("image"), self.host.alignment_file()
         return Recipe(
             options=options,
             files=_files(choice.layer),
@@ -90,7 +90,8 @@ class RecipeSection(Section):
             level=view.level,
             trust=view.trust,
             masked=view.masked,
-            strokes=fused is not None and "retouched_px" in fused.metadata.get(METADATA_KEY, {}),
+            alignment="" if given is None else str(given),
+            strokes=fused is not None and bool(fused.metadata.get(METADATA_KEY, {}).get("retouched_px")),
         )
 
     def _copy(self, write: Any, what: str, _: bool = False) -> None:
@@ -129,6 +130,10 @@ class RecipeSection(Section):
         if strokes is not None:
             pixels["retouch"] = np.array(strokes.data[where])
             told["retouch"] = {"result": "retouch", "meaning": "0: as fused; k + 1: slice k"}
+        rows, columns = shown.window(())
+        if rows.start is not None:
+            pixels = {field: image[rows, columns] for field, image in pixels.items()}
+            told = {field: {**facts, "origin_px": [rows.start, columns.start]} for field, facts in told.items()}
         work = partial(_written, path, pixels, told, shown)
         self._latest.request(work, self.host.say)
 

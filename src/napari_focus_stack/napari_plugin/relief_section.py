@@ -17,6 +17,7 @@ from .latest import Latest
 from .layers import METADATA_KEY, Position
 from .placement import place_results
 from .section import Section, Sentence
+from .turns import Turns
 
 if TYPE_CHECKING:
     from napari.layers import Image, Surface
@@ -62,7 +63,8 @@ class ReliefSection(Section):
         self.button.clicked.connect(self._turn)
         self.exaggeration.valueChanged.connect(self._exaggerate)
         self.turn_box.toggled.connect(self._exaggerate)
-        self._latest = Latest()
+        self._latest, self._turns = Latest(), Turns(self)
+        self._step, self._middle = 1.0, 0.0
         self._surface: Surface | None = None
         self._of: tuple[Shown, Position] | None = None
         self._hidden: list[Any] = []
@@ -72,7 +74,7 @@ class ReliefSection(Section):
     @property
     def busy(self) -> bool:
         """Whether a relief is being made."""
-        return self._latest.busy
+        return self._latest.busy or self._turns.pending
 
     def refresh(self) -> None:
         """Follow another result."""
@@ -93,6 +95,7 @@ class ReliefSection(Section):
     def shut_down(self) -> None:
         """Leave the layers as they are."""
         self._latest.close()
+        self._turns.clear()
 
     def _turn(self) -> None:
         viewer = self.host.viewer
@@ -125,20 +128,26 @@ class ReliefSection(Section):
         viewer = self.host.viewer
         if shown is not self.host.shown_of_chosen():
             return
-        mesh, texture = made
-        if self._surface is not None and self._surface in viewer.layers:
-            viewer.layers.remove(self._surface)
-        else:
+        if self._surface is None or self._surface not in viewer.layers:
             self._hidden = [layer for layer in viewer.layers if layer.visible]
             self._point, self._active = viewer.dims.point, viewer.layers.selection.active
+        # Each of them takes napari 50 ms and more.
+        for piece in (partial(self._add, shown, position, *made), self._look_from_above):
+            self._turns.add(piece)
+
+    def _add(self, shown: Shown, position: Position, mesh: Mesh, texture: npt.NDArray[Any]) -> None:
+        viewer, choice = self.host.viewer, shown.choice
+        if self.host.closed or shown is not self.host.shown_of_chosen():
+            return
+        if self._surface is not None and self._surface in viewer.layers:
+            viewer.layers.remove(self._surface)
         for layer in self._hidden:
             layer.visible = False
-        choice = shown.choice
         placement = place_results(choice.layer, choice.focus_axis).keywords
         axes = choice.stack.plane_axes if choice.stack.keeps_focus_axis else (0, 1)
         self._step = abs(float(choice.layer.scale[choice.focus_axis])) * _in_unit_of(choice.layer, choice)
-        scale = [float(placement["scale"][axis]) for axis in axes]
         self._middle = float(np.nanmean(mesh.vertices[:, 0]))
+        z_scale, z_place = self._scaled()
         unit = choice.layer.units[choice.stack.plane_axes[0]]
         self._surface = viewer.add_surface(
             (mesh.vertices, mesh.faces),
@@ -146,21 +155,25 @@ class ReliefSection(Section):
             texcoords=mesh.texture_places,
             shading="none",
             name=f"{choice.layer.name} relief",
-            scale=(self._step, *scale),
-            translate=(0, *(float(placement["translate"][axis]) for axis in axes)),
+            scale=(z_scale, *(float(placement["scale"][axis]) for axis in axes)),
+            translate=(z_place, *(float(placement["translate"][axis]) for axis in axes)),
             units=(unit,) * 3,
             metadata={METADATA_KEY: {"result": "relief", "source": choice.layer.name, "step_px": mesh.step_px}},
         )
         self._of = (shown, position)
-        self._exaggerate()
+        thinned = f", one every {mesh.step_px} px" if mesh.step_px > 1 else ""
+        self.told.say(f"{len(mesh.vertices)} points{thinned}.")
+
+    def _look_from_above(self) -> None:
+        viewer = self.host.viewer
+        if self.host.closed or self._surface is None:
+            return
         if viewer.dims.ndisplay != 3:
             viewer.dims.ndisplay = 3
             viewer.reset_view()
             towards = self._towards()
             camera = getattr(viewer, "scene", viewer).camera
             camera.set_view_direction(*((towards * z, y, x) for z, y, x in (_LOOK, _UP)))
-        thinned = f", one every {mesh.step_px} px" if mesh.step_px > 1 else ""
-        self.told.say(f"{len(mesh.vertices)} points{thinned}.")
         self.refresh()
 
     def _towards(self) -> int:
@@ -168,16 +181,19 @@ class ReliefSection(Section):
         orientation = getattr(getattr(self.host.viewer, "scene", self.host.viewer).camera, "orientation", ("towards",))
         return 1 if str(orientation[0]) == "towards" else -1
 
+    def _scaled(self) -> tuple[float, float]:
+        """Return scale and place of the surface along z."""
+        # Later slices come towards the camera, unless they are to lie below.
+        towards = -self._towards() if self.turn_box.isChecked() else self._towards()
+        times = towards * self.exaggeration.value() / 10
+        return self._step * times, self._middle * self._step * (1 - times)
+
     def _exaggerate(self) -> None:
-        times = self.exaggeration.value() / 10
-        self.times.setText(f"× {times:g}")
+        self.times.setText(f"× {self.exaggeration.value() / 10:g}")
         surface = self._surface
         if surface is not None and surface in self.host.viewer.layers:
             scale, place = np.array(surface.scale), np.array(surface.translate)
-            # Later slices come towards the camera, unless they are to lie below.
-            times *= -self._towards() if self.turn_box.isChecked() else self._towards()
-            scale[0] = self._step * times
-            place[0] = self._middle * self._step * (1 - times)
+            scale[0], place[0] = self._scaled()
             surface.scale, surface.translate = scale, place
 
 

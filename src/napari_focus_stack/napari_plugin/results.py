@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .heights import SLICES
 from .layers import METADATA_KEY, StackChoice
-from .placement import Placement
+from .placement import Placement, square_shear
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -184,10 +184,8 @@ def update_layer(layer: Image, pixels: npt.NDArray[Any], placement: Placement, m
         present = getattr(layer, name)
         if name in ("units", "axis_labels"):
             same = tuple(present) == tuple(value)
-        elif name == "shear":
-            same = False
         else:
-            present = getattr(present, "affine_matrix", present)
+            present = square_shear(layer) if name == "shear" else getattr(present, "affine_matrix", present)
             same = np.array_equal(present, value)
         if not same:
             setattr(layer, name, value)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 
 from ..errors import InputError
-from .layers import StackChoice
+from .layers import Position, StackChoice
 from .preview import Preview
 from .quick_looks import QuickLooks
 from .worker import FocusRunner, Job, RunFailure, RunProgress, StackResults
 
 if TYPE_CHECKING:
+    from ..alignment import Alignment
+    from ..options import FocusStackOptions
     from .host import PanelHost
     from .panel import FocusStackPanel
 
@@ -50,6 +53,7 @@ class PanelRuns:
         self._again = False
         self._ran_on: StackChoice | None = None
         self._job_end: Callable[[Any], None] | None = None
+        self._given: Alignment | None = None
         self._began = 0.0
         self._live_timer = QTimer(panel.native)
         self._live_timer.setSingleShot(True)
@@ -68,9 +72,10 @@ class PanelRuns:
 
     @property
     def outdated(self) -> bool:
-        """Whether the result on show is of the chosen stack, but of other options."""
+        """Whether the result on show is of the chosen stack, but of other options or another alignment."""
         shown = self._host.shown_of_chosen()
-        return shown is not None and self._host.options() != shown.results.options
+        now = self._host.options(), self._host.given_alignment()
+        return shown is not None and now != (shown.results.options, shown.results.given)
 
     def fuse(self, *, live: bool = False) -> None:
         """Fuse the chosen stack with the options as they are set; `live`, after a quick look at what is in view."""
@@ -80,15 +85,21 @@ class PanelRuns:
         try:
             options = self._panel.option_rows.options()
             quick_look = self._quick_looks.plan(options) if live else None
-            shown = self._host.shown_of_chosen() if live else None
-            known = None if shown is None else shown.alignments_for(options)
-            self._runner.start(chosen.stack, options, quick_look, known)
+            self._given = self._host.given_alignment()
+            self._runner.start(chosen.stack, options, quick_look, self._known(chosen, options, live=live))
         except InputError as refusal:
             self._fail(refusal)
             return
         self._job_end = None
         self._began = perf_counter()
         self._begin(chosen)
+
+    def _known(self, chosen: StackChoice, options: FocusStackOptions, *, live: bool) -> dict[Position, Alignment]:
+        """Return what need not be estimated: what is given, or what the run before found."""
+        if self._given is not None:
+            return dict.fromkeys(chosen.stack.positions, self._given)
+        shown = self._host.shown_of_chosen() if live else None
+        return {} if shown is None else shown.alignments_for(options, None)
 
     def start_job(self, job: Job, on_end: Callable[[Any], None]) -> bool:
         """Run other work that yields progress; `on_end` gets what it returned, unless it was cancelled or failed.
@@ -175,7 +186,7 @@ class PanelRuns:
             job_end(outcome)
         else:
             self._quick_looks.learn(ran_on.stack, perf_counter() - self._began)
-            self._on_results(ran_on, outcome)
+            self._on_results(ran_on, replace(outcome, given=self._given))
         self._on_change()
 
     def _refresh_live(self) -> None:
@@ -183,7 +194,8 @@ class PanelRuns:
         if self._host.closed or options is None or not self._panel.live_box.value:
             return
         if self._runner.running:
-            if self._job_end is None and options != self._runner.options:
+            now = options, self._host.given_alignment()
+            if self._job_end is None and now != (self._runner.options, self._given):
                 self._again = True
                 if self._runner.previewing:
                     self._runner.supersede()

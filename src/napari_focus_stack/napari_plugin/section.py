@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QObject, QSize
+from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 if TYPE_CHECKING:
@@ -13,9 +13,37 @@ if TYPE_CHECKING:
 
 # Qt's QWIDGETSIZE_MAX.
 _ANY_HEIGHT = (1 << 24) - 1
+BELOW_TITLE_PX = 4
 
 
-class Section(QCollapsible):  # type: ignore[misc]
+class Fold(QCollapsible):  # type: ignore[misc]
+    """A part of the panel that folds away, and is as high as its contents ask for while it is open.
+
+    Parameters
+    ----------
+    title : str
+        May mark its key with ``&``.
+    """
+
+    def __init__(self, title: str) -> None:
+        super().__init__(title, expandedIcon="▾", collapsedIcon="▸")
+        self.setDuration(0)
+        self.layout().setContentsMargins(0, 0, 0, 0)
+        self.layout().setSpacing(0)
+        # superqt's own holds it, too, to the height of sentences in one line.
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
+        self.toggled.connect(self._free_height)
+
+    def _free_height(self, is_open: bool) -> None:
+        if is_open:
+            self.content().setMaximumHeight(_ANY_HEIGHT)
+
+    def eventFilter(self, child: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Keep the height free: superqt holds it to the hint of the contents, too low where sentences wrap."""
+        return False
+
+
+class Section(Fold):
     """A folded part of the panel.
 
     Parameters
@@ -34,20 +62,12 @@ class Section(QCollapsible):  # type: ignore[misc]
     host: PanelHost
 
     def __init__(self, title: str) -> None:
-        super().__init__(title, expandedIcon="▾", collapsedIcon="▸")
-        self.setDuration(0)
-        self.layout().setContentsMargins(0, 0, 0, 0)
+        super().__init__(title)
         body = QWidget()
         self.rows = QVBoxLayout(body)
-        self.rows.setContentsMargins(0, 0, 0, 0)
+        self.rows.setContentsMargins(0, BELOW_TITLE_PX, 0, 0)
         self.addWidget(body)
-        self.toggled.connect(self._free_height)
         self.toggled.connect(self.opened_or_folded)
-
-    def _free_height(self, is_open: bool) -> None:
-        # It is held to the height it had when it was opened, though sentences and plots come and go.
-        if is_open:
-            self.content().setMaximumHeight(_ANY_HEIGHT)
 
     def attach(self, host: PanelHost) -> None:
         """Take the panel that the section is part of."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from .collector import put_off_full_collection
 from .heights import HeightScale, HeightView, ShownHeights, shown_heights
 from .host import Shown
 from .latest import Latest
@@ -16,7 +17,7 @@ from .turns import Turns
 
 if TYPE_CHECKING:
     from magicgui.widgets import CheckBox
-    from napari.layers import Image
+    from napari.layers import Layer
     from napari.viewer import Viewer
     from qtpy.QtCore import QObject
 
@@ -58,6 +59,7 @@ class ResultOnShow:
         self._viewer, self._maps = viewer, maps
         self._height_view, self._heights_shown = height_view, heights_shown
         self._levelling, self._turns = Latest(), Turns(parent)
+        self._active: Layer | None = None
         self._closed = False
 
     @property
@@ -75,13 +77,15 @@ class ResultOnShow:
         placement = place_results(choice.layer, choice.focus_axis)
         self.shown = Shown(choice, results, (placement.dropped, *results.warnings))
         is_first = self.layers.get(choice.key, "image") is None
-        for field in ("image", "index", *self._wanted()):
-            if self.layers.get(choice.key, field) is None:
-                self._turns.add(partial(self.show_layer, field))
-            else:
-                self.show_layer(field)
         if is_first:
-            self._turns.add(self._choose_fused)
+            put_off_full_collection()
+        for field in ("image", "index", *self._wanted()):
+            there = self.layers.get(choice.key, field) is not None
+            # The fused image and its index change together, for strokes of retouching go over both.
+            if there and field not in self._maps:
+                self.show_layer(field)
+            else:
+                self._turns.add(partial(self.show_layer, field))
 
     def show_layer(self, field: str) -> None:
         """Add or update the layer of one result."""
@@ -91,9 +95,12 @@ class ResultOnShow:
         results, choice = shown.results, shown.choice
         if field == "height":
             work = partial(shown_heights, results, choice.stack, HeightScale.of(choice), self._height_view())
-            self._levelling.request(work, partial(self._show_heights, shown), at_once=shown.is_small)
+            if shown.is_small:
+                self._levelling.request(work, partial(self._show_heights, shown), at_once=True)
+            else:
+                self._levelling.request(work, partial(self._heights_there, shown))
             return
-        self.layers.show([field], results, choice, place_results(choice.layer, choice.focus_axis))
+        self._add_or_update(field, shown)
 
     def show_maps(self) -> None:
         """Show the maps whose boxes are ticked, and take away those that are not."""
@@ -128,15 +135,26 @@ class ResultOnShow:
     def _wanted(self) -> list[str]:
         return [field for field, box in self._maps.items() if box.value]
 
+    def _heights_there(self, shown: Shown, heights: ShownHeights) -> None:
+        self._turns.add(partial(self._show_heights, shown, heights))
+
     def _show_heights(self, shown: Shown, heights: ShownHeights) -> None:
         if self._closed or shown is not self.shown or not self._maps["height"].value:
             return
-        choice = shown.choice
-        placement = place_results(choice.layer, choice.focus_axis)
-        self.layers.show(["height"], shown.results, choice, placement, heights)
+        self._add_or_update("height", shown, heights)
         self._heights_shown()
 
-    def _choose_fused(self) -> None:
-        fused: Image | None = None if self.shown is None else self.layers.get(self.shown.choice.key, "image")
-        if fused is not None and not self._closed:
-            self._viewer.layers.selection.active = fused
+    def _add_or_update(self, field: str, shown: Shown, heights: ShownHeights | None = None) -> None:
+        choice, selection = shown.choice, self._viewer.layers.selection
+        active = selection.active
+        placement = place_results(choice.layer, choice.focus_axis)
+        added = self.layers.show([field], shown.results, choice, placement, heights)
+        if added and field != "image" and self._active is None:
+            # napari selects what is added, but maps are hidden, and the brush belongs to another layer.
+            self._active = active
+            self._turns.add(self._select_again)
+
+    def _select_again(self) -> None:
+        active, self._active = self._active, None
+        if active is not None and active in self._viewer.layers and not self._closed:
+            self._viewer.layers.selection.active = active

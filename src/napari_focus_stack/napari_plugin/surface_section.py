@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 from ..surface import DEFAULT_TRUST, SURFACE_FORMS, SurfaceReport
 from .heights import HeightView
+from .option_rows import give_room
 
 _PARAMETERS = {
     "Sa": "Mean of the absolute height about the mean (ISO 25178-2).",
@@ -45,6 +46,7 @@ class HeightControls:
             tracking=False,
             tooltip="Heights of less confidence count neither in the form nor in the figures.",
         )
+        give_room(self.trust)
         self.mask = CheckBox(
             text="Mask the rest", tooltip="Makes heights that are not trusted NaN in the Height layer."
         )

@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 from qtpy.QtCore import QObject, QTimer
 
+# Long enough for what the last piece asked to be painted, and for keys and mouse, to come in between.
+_BETWEEN_MS = 15
+
 
 class Turns(QObject):  # type: ignore[misc]
     """Calls functions in order, one for each turn of the event loop, so that the window answers in between.
@@ -18,7 +21,8 @@ class Turns(QObject):  # type: ignore[misc]
         super().__init__(parent)
         self._waiting: deque[Callable[[], None]] = deque()
         self._timer = QTimer(self)
-        self._timer.setInterval(0)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_BETWEEN_MS)
         self._timer.timeout.connect(self._take)
 
     @property
@@ -29,7 +33,8 @@ class Turns(QObject):  # type: ignore[misc]
     def add(self, piece: Callable[[], None]) -> None:
         """Call `piece` in a turn of its own, after those added before."""
         self._waiting.append(piece)
-        self._timer.start()
+        if not self._timer.isActive():
+            self._timer.start()
 
     def clear(self) -> None:
         """Drop what waits."""
@@ -38,7 +43,9 @@ class Turns(QObject):  # type: ignore[misc]
 
     def _take(self) -> None:
         piece = self._waiting.popleft() if self._waiting else None
-        if not self._waiting:
-            self._timer.stop()
-        if piece is not None:
-            piece()
+        try:
+            if piece is not None:
+                piece()
+        finally:
+            if self._waiting:
+                self._timer.start()

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import QTimer
+
 from ..errors import InputError
 from ..options import FocusStackOptions
+from .collector import put_off_full_collection
 from .figures import FiguresInView
 from .heights import HeightView
 from .host import Shown
@@ -16,14 +19,19 @@ from .remembered import Remembered, keep, recall
 from .results import ResultLayers
 from .running import PanelRuns
 from .showing import ResultOnShow
-from .worker import Job, StackResults, describe_run, warm_up
+from .warm import warm_up
+from .worker import Job, StackResults, describe_run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
+    from ..alignment import Alignment
     from .samples import LayerTuple
 
+_SEEN_MS = 200
 _NO_STACK = "No image layer has a z axis: open a z-stack to fuse it."
 _OUTDATED = "Out of date: an option was changed since this result."
 
@@ -38,6 +46,7 @@ class FocusStackWidget(FocusStackPanel):
     """
 
     def __init__(self, napari_viewer: Viewer) -> None:
+        put_off_full_collection()
         self.viewer = napari_viewer
         self.closed = False
         super().__init__(napari_viewer)
@@ -55,7 +64,11 @@ class FocusStackWidget(FocusStackPanel):
         self.stack_rows.choose_active_layer()
         self._stack_changed()
         self._take_theme()
-        warm_up()
+        # Not before it is seen: threads take turns, and opening it would take twice as long.
+        self._warming = QTimer(self.native)
+        self._warming.setSingleShot(True)
+        self._warming.timeout.connect(warm_up)
+        self._warming.start(_SEEN_MS)
 
     def _connect_rows(self) -> None:
         self.stack_choice.changed.connect(self._stack_changed)
@@ -193,6 +206,21 @@ class FocusStackWidget(FocusStackPanel):
             return self.option_rows.options()
         except InputError:
             return None
+
+    def given_alignment(self) -> Alignment | None:
+        """Return where the slices of the chosen stack lie, in place of what is estimated; None without."""
+        given = self.alignment.given()
+        return None if given is None else given[1]
+
+    def alignment_file(self) -> Path | None:
+        """Return the file that the given alignment was read from."""
+        given = self.alignment.given()
+        return None if given is None else given[0]
+
+    def alignment_changed(self) -> None:
+        """Take note that another alignment is given, or none any more."""
+        self._refresh()
+        self._runs.option_changed()
 
     def _option_changed(self) -> None:
         self.kind_row.follow_options()

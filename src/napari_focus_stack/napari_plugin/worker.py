@@ -67,6 +67,8 @@ class StackResults:
     slices, focus_axis : int
     alignments : dict of position to Alignment
         What was taken out of the slices; none where nothing was asked for.
+    given : Alignment or None
+        What was taken out in place of an estimate.
     """
 
     image: npt.NDArray[Any]
@@ -81,6 +83,7 @@ class StackResults:
     slices: int
     focus_axis: int
     alignments: dict[Position, Alignment] = field(default_factory=dict)
+    given: Alignment | None = None
 
 
 Job = Callable[[], Generator[RunProgress | Preview, None, Any]]
@@ -357,17 +360,6 @@ def describe_run(stack: LayerStack, options: FocusStackOptions | None) -> str:
     pixels = int(np.prod(view.shape[1:3]))
     kept = pixels * (int(np.prod(view.shape[3:])) * view.dtype.itemsize + _BYTES_OF_MAPS)
     return f"{several}{size} {colour}{view.dtype} · needs about {_readable(one + (stack.position_count - 1) * kept)}"
-
-
-def warm_up() -> None:
-    """Load or compile the core's kernels in a thread, so that the first run does not wait for them."""
-    create_worker(_load_kernels, _start_thread=True, _ignore_errors=True)
-
-
-def _load_kernels() -> None:
-    from ..pipeline import warm_up
-
-    warm_up()
 
 
 def _readable(count: int) -> str:
