@@ -6,6 +6,7 @@ with the number of slices.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,8 +17,8 @@ from .kernels import kernel, row_function_of_sums, run_bands, strips
 from .noise import NoiseModel
 from .pyramid import (
     FloatImage,
-    blur5,
     blur_column,
+    blur_line,
     expand,
     expand_row,
     level_shapes,
@@ -30,6 +31,8 @@ from .scaling import Scaling
 
 # In units of the noise. A wild pixel of a float stack has more, and products of it overflowed to NaN in the whole map.
 _MOST_ENERGY = np.float32(1e15)
+
+_NONE = np.empty((0, 0), np.float32)
 
 
 class SliceAnalysis:
@@ -58,6 +61,8 @@ class SliceAnalysis:
     energies : list of float32 arrays
         Smoothed energy of every detail level in units of the noise, 1 where there
         is nothing but noise. Level 0 is held at the size of level 1.
+    smoother : list of float32 arrays
+        The same smoothed once more; empty for level 0.
     fine_energy : float32 array
         The energy of level 0 before it was smoothed, at the size of level 1.
     fine_magnitude : float32 array
@@ -96,25 +101,32 @@ class SliceAnalysis:
         self.holes = False
         self._channels = channels
         self._magnitude_shape = self.shapes[1] if magnitude else (0, 0)
-        self._released = True
+        self._released: bool
+        self.fine_energy: FloatImage
+        self.release()
         self.make_room()
 
-    def make_room(self) -> None:
-        """Have the buffers that `release` gave back; what they hold is not defined until the next `load`."""
-        if not self._released:
-            return
-        self.planes = np.empty((self._channels, *self.shapes[0]), np.float32)
-        self.gaussians = [np.empty((self._channels, *s), np.float32) for s in self.shapes[1:]]
-        self.energies = [np.empty(s, np.float32) for s in (self.shapes[1], *self.shapes[1 : self.levels])]
-        self.fine_energy = np.empty(self.shapes[1], np.float32)
-        self.fine_magnitude = np.empty(self._magnitude_shape, np.float32)
-        self._raw = [np.empty(s, np.float32) for s in self.shapes[1 : self.levels]]
-        self._released = False
+    def make_room(self, planes: bool = True) -> None:
+        """Have the buffers that `release` gave back; what they hold is not defined until the next `load`.
+
+        Without `planes`, only those that `glance` fills without them.
+        """
+        if self._released:
+            self.gaussians = [np.empty((self._channels, *s), np.float32) for s in self.shapes[1:]]
+            self.energies, self.smoother = (
+                [np.empty(s, np.float32) for s in ((0, 0), *self.shapes[1 : self.levels])] for _ in range(2)
+            )
+            self._released = False
+        if planes and not len(self.fine_energy):
+            self.planes = np.empty((self._channels, *self.shapes[0]), np.float32)
+            self.energies[0] = np.empty(self.shapes[1], np.float32)
+            self.fine_energy = np.empty(self.shapes[1], np.float32)
+            self.fine_magnitude = np.empty(self._magnitude_shape, np.float32)
 
     def release(self) -> None:
         """Give the buffers back, 9 bytes a pixel in gray, until the next `load`."""
         nothing = np.empty((self._channels, 0, 0), np.float32)
-        self.planes, self.gaussians, self.energies, self._raw = nothing, [], [], []
+        self.planes, self.gaussians, self.energies, self.smoother = nothing, [], [], []
         self.fine_energy = self.fine_magnitude = nothing[0]
         self.valid = None
         self._released = True
@@ -125,25 +137,25 @@ class SliceAnalysis:
         Pixels that are not `covered` count as little as those that are not finite, whatever they hold.
         """
         self.make_room()
-        self._fill_planes(image, covered)
-        self._fill_gaussians()
+        self._fill(image, covered)
         self._fine_energy()
         for level in range(1, self.levels):
             self._level_energy(level)
 
     def glance(
-        self, image: npt.NDArray[Any], covered: npt.NDArray[np.bool_] | None = None, *, energy: bool = False
+        self,
+        image: npt.NDArray[Any],
+        covered: npt.NDArray[np.bool_] | None = None,
+        *,
+        planes: bool = True,
+        energy: bool = False,
     ) -> None:
-        """Fill no more than `planes`, `gaussians`, `mean_intensity` and `valid` from a slice.
+        """Fill no more than `gaussians`, `mean_intensity` and `valid` from a slice.
 
-        With `energy`, that of level 1 is measured, too. Needs two levels.
+        And with `planes`, these; with `energy`, that of level 1, which needs two levels.
         """
-        self.make_room()
-        self._fill_planes(image, covered)
-        self._fill_gaussians()
-        sums = np.zeros(self.shapes[0][0])
-        run_bands(_sum_band, *self.shapes[0], self.planes, self.deciding, sums)
-        self.mean_intensity = self._mean(sums, 0)
+        self.make_room(planes or not self.scaling.is_identity)
+        self._fill(image, covered, planes)
         if energy:
             self._level_energy(1)
 
@@ -161,19 +173,30 @@ class SliceAnalysis:
         variances = self.gain[self.deciding] * self.mean_intensity + self.offset[self.deciding]
         return float(np.mean(np.maximum(variances, least)))
 
-    def _fill_planes(self, image: npt.NDArray[Any], covered: npt.NDArray[np.bool_] | None) -> None:
+    def _fill(self, image: npt.NDArray[Any], covered: npt.NDArray[np.bool_] | None, keep_planes: bool = True) -> None:
+        """Fill planes, gaussians, mean intensity and validity."""
         h, w = image.shape[:2]
         channels = len(self.planes)
-        source = image.reshape(h, w, -1)[:, :, :channels]
-        run_bands(_convert_band, h, w * channels, source, self.planes, self.scaling)
+        source = image.reshape(h, w, -1)
+        identity = self.scaling.is_identity
+        if keep_planes or not identity:
+            run_bands(_convert_band, h, w * channels, source[:, :, :channels], self.planes, self.scaling)
         self.valid = None
-        finite = np.isfinite(source).all(axis=2) if image.dtype.kind == "f" else None
+        finite = np.isfinite(source[:, :, :channels]).all(axis=2) if image.dtype.kind == "f" else None
         self.holes = finite is not None and not finite.all()
         if finite is not None and self.holes:
             self._mend(finite)
-            self._remember(finite if covered is None else finite & covered)
-        elif covered is not None:
+            covered = finite if covered is None else finite & covered
+        if covered is not None:
             self._remember(covered)
+        sums = np.zeros((channels, h))
+        half = self.gaussians[0]
+        for c in range(channels):
+            numbers, lane = (source, c) if identity else (self.planes[c][:, :, None], 0)
+            run_bands(_halve_band, *half.shape[1:], numbers, lane, half[c], sums[c])
+            for fine, coarse in itertools.pairwise(self.gaussians):
+                reduce(fine[c], coarse[c])
+        self.mean_intensity = self._mean(sums[self.deciding], 0)
 
     def _mend(self, finite: npt.NDArray[np.bool_]) -> None:
         """Fill non-finite pixels from their neighbours."""
@@ -188,16 +211,8 @@ class SliceAnalysis:
         for _ in range(self.levels):
             self.valid.append(reduce(self.valid[-1]))
 
-    def _fill_gaussians(self) -> None:
-        for c in range(len(self.planes)):
-            fine = self.planes[c]
-            for gaussian in self.gaussians:
-                reduce(fine, gaussian[c])
-                fine = gaussian[c]
-
     def _fine_energy(self) -> None:
-        raw, magnitude = self.fine_energy, self.fine_magnitude
-        sums = np.zeros((2, self.shapes[0][0]))
+        sums = np.zeros(self.shapes[0][0])
         run_bands(
             _fine_energy_band,
             *self.shapes[1],
@@ -208,15 +223,14 @@ class SliceAnalysis:
             self.offset,
             self.least_variance,
             np.float32(1 / (self.noise_gains[0] * len(self.deciding))),
-            raw,
-            magnitude,
+            self.fine_energy,
+            self.fine_magnitude,
+            self.energies[0],
             sums,
         )
-        blur5(raw, self.energies[0])
-        self.mean_intensity, self.level_energies[0] = self._mean(sums[0], 0), self._mean(sums[1], 0)
+        self.level_energies[0] = self._mean(sums, 0)
 
     def _level_energy(self, level: int) -> None:
-        raw = self._raw[level - 1]
         sums = np.zeros(self.shapes[level][0])
         run_bands(
             _level_energy_band,
@@ -228,10 +242,10 @@ class SliceAnalysis:
             self.offset,
             self.least_variance,
             np.float32(1 / (self.noise_gains[level] * len(self.deciding))),
-            raw,
+            self.energies[level],
+            self.smoother[level],
             sums,
         )
-        blur5(raw, self.energies[level])
         self.level_energies[level] = self._mean(sums, level)
 
     def _mean(self, sums: npt.NDArray[np.float64], level: int) -> float:
@@ -255,10 +269,27 @@ def _row_sum(row):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _sum_band(planes, deciding, sums, first, last):  # type: ignore[no-untyped-def]
-    for y in range(first, last):
-        for c in deciding:
-            sums[y] += _row_sum(planes[c, y])
+def _halve_band(numbers, lane, half, sums, first, last):  # type: ignore[no-untyped-def]
+    """Sum and reduce one lane of (y, x, c) numbers while its rows are at hand."""
+    h, w, lanes = numbers.shape
+    ring = np.empty((5, w), np.float32)
+    column = np.empty(w, np.float32)
+    made = max(2 * first - 3, -1)
+    for j in range(first, last):
+        while made < min(2 * j + 2, h - 1):
+            made += 1
+            row = ring[made % 5]
+            if lanes == 1:
+                flat = numbers[made].reshape(w)
+                for x in range(w):
+                    row[x] = np.float32(flat[x])
+            else:
+                for x in range(w):
+                    row[x] = np.float32(numbers[made, x, lane])
+            if made // 2 >= first and made // 2 < last:
+                sums[made] = _row_sum(row)
+        blur_column(ring, 2 * j, h, 5, column)
+        reduce_line(column, half[j])
 
 
 @row_function_of_sums
@@ -279,52 +310,74 @@ def _add_energy_row(plane, coarse, y, gain, offset, least, line, row, out):  # t
 
 @kernel
 def _level_energy_band(  # type: ignore[no-untyped-def]
-    planes, coarse, deciding, gain, offset, least, norm, energy, sums, first, last
+    planes, coarse, deciding, gain, offset, least, norm, energy, smoother, sums, first, last
 ):
-    _h, w = planes.shape[1:]
+    """Write the energy of a level, smoothed once and twice, while its rows are made: they are never held whole."""
+    h, w = planes.shape[1:]
     line = np.empty(coarse.shape[2], np.float32)
     row = np.empty(w, np.float32)
-    for y in range(first, last):
-        out = energy[y]
-        out[:] = 0
-        for c in deciding:
-            sums[y] += _add_energy_row(planes[c], coarse[c], y, gain[c], offset[c], least, line, row, out)
-        for x in range(w):
-            out[x] = min(out[x] * norm, _MOST_ENERGY)
+    # Five rows each of the energy as it is, smoothed once, and smoothed twice.
+    rings = np.empty((3, 5, w), np.float32)
+    for made in range(first - 4, last + 4):
+        if made >= 0 and made < h:
+            out = rings[0, made % 5]
+            out[:] = 0
+            for c in deciding:
+                s = _add_energy_row(planes[c], coarse[c], made, gain[c], offset[c], least, line, row, out)
+                if made >= first and made < last:
+                    sums[made] += s
+            for x in range(w):
+                out[x] = min(out[x] * norm, _MOST_ENERGY)
+        for n in range(2):
+            y = made - 2 * (n + 1)
+            if y >= max(first - 2 * (1 - n), 0) and y < min(last + 2 * (1 - n), h):
+                blur_column(rings[n], y, h, 5, row)
+                blur_line(row, rings[n + 1, y % 5])
+                if y >= first and y < last:
+                    target = energy[y] if n == 0 else smoother[y]
+                    target[:] = rings[n + 1, y % 5]
 
 
 @kernel
 def _fine_energy_band(  # type: ignore[no-untyped-def]
-    planes, coarse, deciding, gain, offset, least, norm, energy, magnitude, sums, first, last
+    planes, coarse, deciding, gain, offset, least, norm, energy, magnitude, smooth, sums, first, last
 ):
-    """Reduce the energy of level 0, and its root, while its rows are made: they are never held whole."""
+    """Reduce the energy of level 0, and its root, while its rows are made; write it as it is and smoothed."""
     h, w = planes.shape[1:]
+    half = energy.shape[0]
     line = np.empty(coarse.shape[2], np.float32)
     row = np.empty(w, np.float32)
     squares = np.empty((5, w), np.float32)
     roots = np.empty((5, w), np.float32)
     column = np.empty(w, np.float32)
-    made = 2 * first - 3
-    for j in range(first, last):
-        while made < 2 * j + 2:
-            made += 1
-            if made >= h or made < 0:
-                continue
-            out = squares[made % 5]
-            out[:] = 0
-            for c in deciding:
-                s = _add_energy_row(planes[c], coarse[c], made, gain[c], offset[c], least, line, row, out)
-                if made // 2 >= first and made // 2 < last:
-                    sums[0, made] += _row_sum(planes[c, made])
-                    sums[1, made] += s
-            root = roots[made % 5]
-            for x in range(w):
-                out[x] = min(out[x] * norm, _MOST_ENERGY)
-            if magnitude.shape[0] > 0:
+    reduced = np.empty((5, energy.shape[1]), np.float32)
+    begin, end = max(first - 2, 0), min(last + 2, half)
+    made = 2 * begin - 3
+    for j in range(begin, last + 2):
+        if j < end:
+            while made < 2 * j + 2:
+                made += 1
+                if made >= h or made < 0:
+                    continue
+                out = squares[made % 5]
+                out[:] = 0
+                for c in deciding:
+                    s = _add_energy_row(planes[c], coarse[c], made, gain[c], offset[c], least, line, row, out)
+                    if made // 2 >= first and made // 2 < last:
+                        sums[made] += s
+                root = roots[made % 5]
                 for x in range(w):
-                    root[x] = np.sqrt(out[x])
-        blur_column(squares, 2 * j, h, 5, column)
-        reduce_line(column, energy[j])
-        if magnitude.shape[0] > 0:
-            blur_column(roots, 2 * j, h, 5, column)
-            reduce_line(column, magnitude[j])
+                    out[x] = min(out[x] * norm, _MOST_ENERGY)
+                if magnitude.shape[0] > 0:
+                    for x in range(w):
+                        root[x] = np.sqrt(out[x])
+            blur_column(squares, 2 * j, h, 5, column)
+            reduce_line(column, reduced[j % 5])
+            if j >= first and j < last:
+                energy[j] = reduced[j % 5]
+                if magnitude.shape[0] > 0:
+                    blur_column(roots, 2 * j, h, 5, column)
+                    reduce_line(column, magnitude[j])
+        if j - 2 >= first:
+            blur_column(reduced, j - 2, half, 5, line)
+            blur_line(line, smooth[j - 2])

@@ -325,13 +325,20 @@ def doubled(half: FloatImage, shape: tuple[int, int]) -> FloatImage:
 @kernel
 def _double_band(half, full, first, last):  # type: ignore[no-untyped-def]
     h, w = half.shape
+    width = full.shape[1]
+    both = np.empty(w + 1, np.float32)
     for y in range(first, last):
         above = half[y // 2]
         below = half[min((y + 1) // 2, h - 1)]
-        for x in range(full.shape[1]):
-            left = x // 2
-            right = min((x + 1) // 2, w - 1)
-            full[y, x] = np.float32(0.25) * (above[left] + above[right] + below[left] + below[right])
+        for x in range(w):
+            both[x] = np.float32(0.25) * (above[x] + below[x])
+        both[w] = both[w - 1]
+        out = full[y]
+        for x in range(width // 2):
+            out[2 * x] = both[x] + both[x]
+            out[2 * x + 1] = both[x] + both[x + 1]
+        if width % 2 == 1:
+            out[width - 1] = both[w - 1] + both[w - 1]
 
 
 @kernel

@@ -300,6 +300,8 @@ def _fit_band(height, weight, inverse, step, out, first, last):  # type: ignore[
     heights = np.empty(_CHUNK_PX + 4 * step, np.float32)
     weights = np.empty(_CHUNK_PX + 4 * step, np.float32)
     taps = (np.float32(1), np.float32(4), np.float32(6), np.float32(4), np.float32(1))
+    # Unsigned: of an index that might be negative the compiler makes a gather, at half the speed.
+    reach = np.uint64(step)
     level = np.float32(_LEVEL)
     for y in range(first, last):
         for start in range(0, w, _CHUNK_PX):
@@ -324,7 +326,7 @@ def _fit_band(height, weight, inverse, step, out, first, last):  # type: ignore[
                     mxz = np.float32(0)
                     for dx in range(-2, 3):
                         fx = np.float32(dx)
-                        at = x + (dx + 2) * step
+                        at = np.uint64(x) + np.uint64(dx + 2) * reach
                         d = heights[at] - own[x]
                         far = d * inverse
                         share = np.float32(1) + far * far

@@ -26,7 +26,7 @@ from .fluorescence import GlowingLight
 from .follow import FollowingMean
 from .kernels import kernel, run_bands, run_together, strips
 from .pyramid import FloatImage, add_expanded, blur5, expand, expand_row, reduce, size_of
-from .strength import strength as slice_strength
+from .strength import LEAST_VALID, strength
 from .sweep import LEAST_SLICES, SliceMean
 from .value_range import ValueRange
 from .veil import lift_veils
@@ -34,17 +34,11 @@ from .whole_pixels import MOST_SLICES, Decision, WholePixels
 
 _LEVELS_FOR_MEAN = 3
 
-# In noise deviations. Below it energy is not evidence.
-_FLOOR = np.float32(16)
-
 # (A / larger A)^64 is taken by six squarings; below 0.3 the power is 0 for float32's purposes.
 _LEAST_RATIO = np.float32(0.3)
 
 # (1 + u)^(1/64) = 1 + u (c0 + c1 u + ...) for u from 0 to 1, to float32's last bit: a Chebyshev interpolation.
 _ROOT = tuple(map(np.float32, (0.015624858, -0.0076800836, 0.0049588488, -0.003177868, 0.0015185275, -0.0003550741)))
-
-# What a slice with no finite pixel weighs: enough to divide by.
-_LEAST_VALID = np.float32(1e-3)
 
 
 class LaplacianFusion:
@@ -88,7 +82,7 @@ class LaplacianFusion:
         self._range.add(image, analysis.holes)
         if self.setting.surely_transparent:
             return
-        self._mix(0, self._strength(k, 0, analysis), analysis)
+        self._mix(0, strength(analysis, 0, self._preference(k)), analysis)
         if self._whole is not None:
             self._whole.add(image, analysis)
         if self._slice_mean is not None:
@@ -98,21 +92,13 @@ class LaplacianFusion:
         """Take in the levels above the finest."""
         if self.setting.surely_transparent:
             return
+        preference = self._preference(k)
         for level in range(1, analysis.levels):
-            strength = self._strength(k, level, analysis)
-            self._mix(level, strength, analysis)
+            last = strength(analysis, level, preference)
+            self._mix(level, last, analysis)
         # The base is decided by the last level; that of level 0 has half its size already.
-        base = self._strength(k, 0, analysis) if analysis.levels == 1 else reduce(strength)
+        base = strength(analysis, 0, preference) if analysis.levels == 1 else reduce(last)
         self._mix(analysis.levels, base, analysis)
-
-    def _strength(self, k: int, level: int, analysis: SliceAnalysis) -> FloatImage:
-        strength = slice_strength(analysis, level)
-        strength *= np.float32(self._preference(k))
-        strength += _FLOOR
-        # Level 0's strength has the size of level 1; its pixels' validity is applied at full size.
-        if analysis.valid is not None and level > 0:
-            strength *= np.maximum(analysis.valid[level], _LEAST_VALID)
-        return strength
 
     def follow(self, k: int, analysis: SliceAnalysis) -> None:
         """Take in slice k for transparent specimens, once `FusionSetting.phase` knows it.
@@ -126,7 +112,7 @@ class LaplacianFusion:
         last = max(self.setting.slices - 1, 1)
         return float(np.exp(self.setting.z_preference * k / last))
 
-    def _mix(self, level: int, strength: FloatImage, analysis: SliceAnalysis) -> None:
+    def _mix(self, level: int, strengths: FloatImage, analysis: SliceAnalysis) -> None:
         fine = analysis.planes if level == 0 else analysis.gaussians[level - 1]
         coarse = analysis.gaussians[level] if level < analysis.levels else fine[:, :0, :0]
         valid = analysis.valid[0] if analysis.valid is not None and level == 0 else np.zeros((0, 0), np.float32)
@@ -135,7 +121,7 @@ class LaplacianFusion:
             *fine.shape[1:],
             fine,
             np.ascontiguousarray(coarse),
-            strength,
+            strengths,
             valid,
             self._mean[level],
             self._total[level],
@@ -245,21 +231,18 @@ def _mix_band(fine, coarse, strength, valid, mean, total, squares, first, last):
             expand_row(strength, y, h, line, row)
         if valid.shape[0] > 0:
             for x in range(w):
-                row[x] *= max(valid[y, x], _LEAST_VALID)
+                row[x] *= max(valid[y, x], LEAST_VALID)
         sums = total[y]
         for x in range(w):
             new = row[x]
             old = sums[x]
             larger = max(new, old)
-            inverse = one / larger
-            q = max(new * inverse, _LEAST_RATIO)
-            r = max(old * inverse, _LEAST_RATIO)
+            # Of the powers of the two, over the larger one, the other is 1.
+            u = max(min(new, old) / larger, _LEAST_RATIO)
             for _ in range(6):
-                q *= q
-                r *= r
-            share[x] = q / (q + r)
-            # One of the two powers is 1.
-            u = min(q, r)
+                u *= u
+            part = one / (one + u)
+            share[x] = part if new >= old else u * part
             sums[x] = larger * (one + u * (c0 + u * (c1 + u * (c2 + u * (c3 + u * (c4 + u * c5))))))
         if squares.shape[0] > 0:
             square = squares[y]

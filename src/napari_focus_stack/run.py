@@ -129,7 +129,7 @@ class Run:
             return
         if self._first_look is None:
             self._first_look = self._phase(AUTO, only_share=True)
-        self.analysis.glance(*self._colour(self._looked, image))
+        self.analysis.glance(*self._colour(self._looked, image), planes=False)
         self._first_look.interrupted |= self._blank()
         self._first_look.add(self.analysis)
         self._looked += 1
@@ -178,11 +178,16 @@ class Run:
             self.per_slice_of_core.append(self._measured_core(colour, core))
 
     def _analyse(
-        self, colour: npt.NDArray[Any], covered: npt.NDArray[np.bool_] | None = None, *, briefly: bool
+        self,
+        colour: npt.NDArray[Any],
+        covered: npt.NDArray[np.bool_] | None = None,
+        *,
+        briefly: bool,
+        planes: bool = True,
     ) -> None:
         """Analyse a slice; briefly where its sharpness and its change along z are all that is asked for."""
         if briefly and self.analysis.levels >= LEAST_LEVELS:
-            self.analysis.glance(colour, covered, energy=True)
+            self.analysis.glance(colour, covered, energy=True, planes=planes)
         else:
             self.analysis.load(colour, covered)
 
@@ -229,14 +234,7 @@ class Run:
                 f"a first look was taken at {self._slices} slices; add all of them before the result, got {self.count}."
             )
         transparent = self._transparent()
-        fused = self.method.image()
-        self._mend_rims(fused)
-        # The buffers that the method may have rebuilt the image in are free again, and those of the
-        # analysis make room for the maps.
-        self._analyse(fused, briefly=True)
-        measured = self._measured(fused)
-        self.analysis.release()
-        maps = self._maps or self._height_maps()
+        fused, measured, maps = self._image_and_maps()
         return FocusStackResult(
             image=self._shaped(fused),
             index=maps.index,
@@ -251,6 +249,32 @@ class Run:
             alignment=self.aligner.alignment if self.aligner else None,
             origin=self.aligner.origin if self.aligner else (0, 0),
         )
+
+    def _image_and_maps(self) -> tuple[npt.NDArray[Any], float, HeightMaps]:
+        """Return the fused image, its sharpness, and the maps."""
+        fused: list[tuple[npt.NDArray[Any], float]] = []
+        maps: list[HeightMaps] = []
+
+        def fuse() -> None:
+            image = self.method.image()
+            self._mend_rims(image)
+            # The planes, which the method may have rebuilt the image in, are free again, and all buffers of the
+            # analysis make room for the maps.
+            self.analysis.release()
+            self._analyse(image, briefly=True, planes=False)
+            fused.append((image, self._measured(image)))
+            self.analysis.release()
+
+        def find() -> None:
+            maps.append(self._maps or self._height_maps())
+
+        if self.phase is None and self.two_peaks is None:
+            # Neither needs the other, and without phase there is room for both.
+            run_together(fuse, find)
+        else:
+            fuse()
+            find()
+        return *fused[0], maps[0]
 
     def part(self) -> Part:
         """Return what the pixels of the core have, of a run that sees a part of an image."""

@@ -64,10 +64,13 @@ class ValueRange:
 def _move_band(
     plane: FloatImage, low: npt.NDArray[Any], high: npt.NDArray[Any], by: FloatImage, scale: np.float32, *band: int
 ) -> None:
+    # Numbers of up to 16 bits, and their differences, are exact in float32.
+    exact = np.float32 if low.dtype.itemsize <= 2 and low.dtype.kind != "f" else np.float64
     for rows in strips(*band):
-        most = ((high[rows].astype(np.float64) - low[rows]) * scale).astype(np.float32)
+        most = np.subtract(high[rows], low[rows], dtype=exact)
+        most = (most * scale).astype(np.float32, copy=False)
         step = expanded_rows(by, size_of(plane), rows)
-        plane[rows] += np.clip(step, -most, most)
+        plane[rows] += np.minimum(np.maximum(step, -most, out=step), most, out=step)
 
 
 def _hold_band(
@@ -75,8 +78,11 @@ def _hold_band(
 ) -> None:
     for rows in strips(*band):
         for c in range(len(image)):
-            gray = scaling.to_gray_levels(image[c, rows], np.dtype(np.float64))
-            image[c, rows] = scaling.to_kernel(clip(gray, rows, c))
+            if scaling.is_identity:
+                image[c, rows] = clip(image[c, rows], rows, c)
+            else:
+                gray = scaling.to_gray_levels(image[c, rows], np.dtype(np.float64))
+                image[c, rows] = scaling.to_kernel(clip(gray, rows, c))
 
 
 def _extend_band(
