@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, TypeVar, cast
 
-from .kernel_cache import forgive
+from .kernel_cache import ForgivingCache, forgive
 
 # Of "fast" not "afn" and "arcp", with which the last bits would depend on how the rows are cut, nor "contract": with
 # "reassoc" beside it, they depended on where in its row a pixel lies, so that tiles differed. Runs are as fast without.
@@ -98,6 +98,13 @@ def cache_folder(kernel: Callable[..., Any]) -> str | None:
     compiled: Any = kernel.compiled() if isinstance(kernel, _Uncompiled) else kernel
     path: str | None = compiled.stats.cache_path
     return path
+
+
+def is_on_disk(kernel: Callable[..., Any]) -> bool | None:
+    """Return whether a kernel is kept on disk as its source is now; None where it cannot be."""
+    compiled: Any = kernel.compiled() if isinstance(kernel, _Uncompiled) else kernel
+    cache = getattr(compiled, "_cache", None)
+    return cache.holds_any() if isinstance(cache, ForgivingCache) else None
 
 
 def thread_count() -> int:
