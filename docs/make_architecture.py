@@ -46,7 +46,7 @@ PARTS = [
     Part("Surface", ("surface", "mesh", "profile")),
     Part("Synthetic scenes", ("synthetic",)),
     Part("Options", ("options", "presets", "recipe")),
-    Part("A run", ("chosen", "result", "run", "stacker", "pipeline", "by_map")),
+    Part("A run", ("chosen", "result", "run", "stacker", "pipeline", "warming", "by_map")),
     Part("Tiles", ("filling", "tiled")),
     Part("Files", ("io",)),
     Part("Command line", ("demo", "diagnosis", "terminal", "cli")),

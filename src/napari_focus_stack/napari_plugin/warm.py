@@ -19,9 +19,9 @@ def warm_up() -> threading.Thread:
 
 
 def _load() -> None:
-    from ..pipeline import warm_up as load_kernels
+    from ..warming import warm_up_apart
 
-    for load in (load_kernels, _meet_layers):
+    for load in (warm_up_apart, _meet_layers):
         put_off_full_collection()
         # What cannot be loaded ahead is loaded, or fails, where it is needed.
         with suppress(Exception):
