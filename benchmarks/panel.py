@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -41,7 +42,9 @@ class Watch:
 
     def gap_ms(self, begin: float) -> tuple[float, float, float]:
         """Return the longest gap of ticks since `begin`, the most processor time in one, the longest collection."""
-        ticks = np.array([tick for tick in self.ticks if tick[0] >= begin])
+        # The first gap began before: what is done at once is done between the tick before it and the next one.
+        before = max((tick for tick in self.ticks if tick[0] < begin), default=self.ticks[0])
+        ticks = np.array([before, *(tick for tick in self.ticks if tick[0] >= begin)])
         pauses = [pause for since, pause in self.pauses if since >= begin]
         gap, busy = np.diff(ticks, axis=0).max(axis=0)
         return 1000 * float(gap), 1000 * float(busy), 1000 * max(pauses, default=0.0)
@@ -74,15 +77,26 @@ def main() -> None:
     viewer = napari.Viewer(show=True)
     viewer.window.resize(1500, 1000)
     viewer.add_image(scene.stack, name="stack", rgb=scene.rgb, scale=(1, 0.2, 0.2), axis_labels=("z", "y", "x"))
-    _, panel = viewer.window.add_plugin_dock_widget("napari-focus-stack", "Focus stacking")
-    wait(lambda: False, 4)
+    wait(lambda: False, 2)
     watch = Watch()
+    wait(lambda: False, 0.2)
     rows = []
 
     def row(what: str, begin: float, picture: float, whole: float) -> None:
         wait(lambda: False, 0.3)
         rows.append((what, picture - begin, whole - begin, *watch.gap_ms(begin)))
 
+    def used(what: str, begin: float, part: Any) -> None:
+        wait(lambda: not part.busy)
+        row(what, begin, time.perf_counter(), time.perf_counter())
+
+    begin = time.perf_counter()
+    _, panel = viewer.window.add_plugin_dock_widget("napari-focus-stack", "Focus stacking")
+    used("panel opened", begin, panel)
+    # What is loaded once it is seen is loaded before it is used.
+    wait(lambda: False, 2)
+    wait(lambda: not any(thread.name == "focus-stack-warm-up" for thread in threading.enumerate()))
+    wait(lambda: False, 0.5)
     panel.height_box.value = panel.confidence_box.value = True
     for what in ("first run, four layers added", "run, four layers updated"):
         begin = time.perf_counter()
@@ -109,6 +123,22 @@ def main() -> None:
     dragged = len(seen)
     wait(lambda: not panel.busy)
     row(f"live, slider dragged for 1 s: {dragged} pictures meanwhile", begin, seen[0], time.perf_counter())
+    for section in panel.sections:
+        begin = time.perf_counter()
+        section.expand()
+        row(f"section {type(section).__name__.removesuffix('Section')} opened", begin, begin, time.perf_counter())
+        section.collapse()
+        wait(lambda: False, 0.2)
+    for what, press, part in (
+        ("contours", lambda: panel.heights_seen.contour_box.setChecked(True), panel.heights_seen),
+        ("retouching begun", panel.retouch.start_button.click, panel.retouch),
+        ("a line begun", panel.heights_seen.line_button.click, panel.heights_seen),
+        ("relief", panel.relief.button.click, panel.relief),
+        ("back to 2-D", panel.relief.button.click, panel.relief),
+    ):
+        begin = time.perf_counter()
+        press()
+        used(what, begin, part)
     print(f"{arguments.slices} slices of {arguments.size} x {arguments.size} px{', RGB' if scene.rgb else ''}.\n")
     print("| what | first picture, s | whole, s | longest gap, ms | most processor time, ms | collector, ms |")
     print("|---|---:|---:|---:|---:|---:|")

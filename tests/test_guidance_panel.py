@@ -40,6 +40,7 @@ def test_preset_sets_its_options_and_is_left_by_a_change(panel):
         assert panel.preset_choice.value == name
         rows.widgets["levels"].value = 2
         assert panel.preset_choice.value is None
+        assert panel.preset_choice.native.currentText() == "Custom"
         panel.reset_button.native.click()
         assert rows.options() == FocusStackOptions()
         assert panel.preset_choice.value == "auto"

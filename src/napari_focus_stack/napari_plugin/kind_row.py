@@ -9,6 +9,8 @@ from ..options import FocusStackOptions
 from ..presets import PRESETS, preset_of
 from .option_rows import OptionRows
 
+_MAGICGUI_S_NONE = "-----"
+
 
 class KindRow:
     """A choice of presets, and a button that sets every option to its default.
@@ -28,6 +30,8 @@ class KindRow:
             value=None,
             tooltip="\n".join(f"{preset.title}: {preset.help}" for preset in PRESETS.values()),
         )
+        names = self.choice.native
+        names.setItemText(names.findText(_MAGICGUI_S_NONE), "Custom")
         self.reset_button = PushButton(text="&Reset", tooltip="Sets every option to its default.")
         self.choice.changed.connect(self._chosen)
         self.reset_button.changed.connect(self._reset)

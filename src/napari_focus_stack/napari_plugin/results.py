@@ -59,6 +59,8 @@ class ResultLayers:
         choice: StackChoice,
         placement: Placement,
         heights: ShownHeights | None = None,
+        *,
+        hidden: bool = False,
     ) -> list[Image]:
         """Add or update the layers of `results`.
 
@@ -72,6 +74,8 @@ class ResultLayers:
         placement : Placement
         heights : ShownHeights, optional
             In place of the heights of `results`, which are in slices.
+        hidden : bool
+            Whether the fused layer is added hidden, as the others always are.
 
         Returns
         -------
@@ -100,6 +104,8 @@ class ResultLayers:
                     _count_anew(layer, before, told, look["contrast_limits"])
             else:
                 name = f"{source.name} {_title(told)}"
+                if hidden:
+                    look["visible"] = False
                 keywords = {**look, **placement.keywords, "metadata": metadata, "name": name}
                 shown[field] = self._viewer.add_image(pixels, multiscale=False, **keywords)
                 added.append(shown[field])

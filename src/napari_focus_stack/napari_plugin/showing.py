@@ -148,11 +148,18 @@ class ResultOnShow:
         choice, selection = shown.choice, self._viewer.layers.selection
         active = selection.active
         placement = place_results(choice.layer, choice.focus_axis)
-        added = self.layers.show([field], shown.results, choice, placement, heights)
+        added = self.layers.show([field], shown.results, choice, placement, heights, hidden=True)
+        if added and field == "image":
+            # To add it and to draw it are two pieces.
+            self._turns.add(partial(self._reveal, added[0]), first=True)
         if added and field != "image" and self._active is None:
             # napari selects what is added, but maps are hidden, and the brush belongs to another layer.
             self._active = active
             self._turns.add(self._select_again)
+
+    def _reveal(self, layer: Layer) -> None:
+        if layer in self._viewer.layers:
+            layer.visible = True
 
     def _select_again(self) -> None:
         active, self._active = self._active, None

@@ -30,9 +30,9 @@ class Turns(QObject):  # type: ignore[misc]
         """Whether anything waits for its turn."""
         return bool(self._waiting)
 
-    def add(self, piece: Callable[[], None]) -> None:
-        """Call `piece` in a turn of its own, after those added before."""
-        self._waiting.append(piece)
+    def add(self, piece: Callable[[], None], *, first: bool = False) -> None:
+        """Call `piece` in a turn of its own, after those added before, or `first` of all."""
+        self._waiting.insert(0 if first else len(self._waiting), piece)
         if not self._timer.isActive():
             self._timer.start()
 

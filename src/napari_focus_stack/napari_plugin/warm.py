@@ -19,13 +19,21 @@ def warm_up() -> threading.Thread:
 
 
 def _load() -> None:
-    from ..warming import warm_up_apart
-
-    for load in (warm_up_apart, _meet_layers):
+    for load in (_import_core, _load_kernels, _meet_layers):
         put_off_full_collection()
         # What cannot be loaded ahead is loaded, or fails, where it is needed.
         with suppress(Exception):
             load()
+
+
+def _import_core() -> None:
+    from .. import fusion, kernels, pipeline  # noqa: F401
+
+
+def _load_kernels() -> None:
+    from ..warming import warm_up_apart
+
+    warm_up_apart()
 
 
 def _meet_layers() -> None:
