@@ -80,7 +80,7 @@ class Tour:
             area.verticalScrollBar().setValue(0)
         else:
             for _ in range(2):  # a section that has just been filled grows once more
-                area.ensureWidgetVisible(section, 0, 0)
+                area.ensureWidgetVisible(section, 0, 24)
                 wait(seconds=0.5)
         shot = Image.fromarray(self.viewer.screenshot(canvas_only=False, flash=False)).convert("RGB")
         window = self.panel.native.window()

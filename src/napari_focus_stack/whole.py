@@ -52,7 +52,3 @@ class Whole:
         value = self.given[name] if name in self.given else take()
         self.taken[name] = value
         return value  # type: ignore[return-value]
-
-    def knows(self, name: str) -> bool:
-        """Return whether the number of this name was given."""
-        return name in self.given
