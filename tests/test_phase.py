@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, shift
 
 from napari_focus_stack import focus_stack
 from napari_focus_stack.synthetic import make_scene
@@ -80,6 +80,25 @@ def test_a_stained_specimen_is_as_sharp_as_in_its_best_slice(dtype):
     assert "which stain makes" in result.warnings[0]
     assert detail_energy(result.image) > 0.95 * max(detail_energy(image) for image in stack)
     assert abs(np.median(result.height) - 6) < 0.3
+
+
+def drifting(stack, step_px):
+    moved = [shift(image.astype(float), step_px * (k - 5), mode="mirror") for k, image in enumerate(stack)]
+    return np.stack(moved).round().astype(np.uint16)
+
+
+@pytest.mark.parametrize("align", ["none", "shift"])
+def test_a_stained_specimen_that_drifts_is_known_whether_aligned_or_not(align):
+    result = focus_stack(drifting(stained_smear(), 0.25), align=align)
+    assert "which stain makes" in result.warnings[0]
+
+
+@pytest.mark.parametrize(("name", "step_px"), [("cells", 0.5), ("cells-strong", 0.25)])
+def test_cells_that_were_aligned_are_not_taken_for_stained_ones(name, step_px):
+    scene = make_scene(name, (192, 192), 10, "low", 3)
+    result = focus_stack(drifting(scene.stack, step_px), align="shift")
+    assert "the change of contrast along z" in result.warnings[0]
+    assert decibels(result.image, scene.truth) > 42
 
 
 def test_eight_bits_are_averaged_without_loss():
