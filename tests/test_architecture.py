@@ -70,6 +70,7 @@ ORDER = [
     "run",
     "stacker",
     "pipeline",
+    "warming",
     "by_map",
     "tiled",
     "io",

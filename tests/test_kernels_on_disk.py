@@ -57,6 +57,17 @@ def test_kernels_from_disk_give_the_bytes_of_those_just_compiled(filled):
     assert before == sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*.nbi")), "nothing was compiled"
 
 
+def test_what_is_on_disk_is_known_without_compiling(filled):
+    folder, _ = filled
+    script = """
+from napari_focus_stack import height, kernels, pyramid
+print(kernels.is_on_disk(pyramid._reduce_band), kernels.is_on_disk(height.double_band))
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder)}
+    asked = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert asked.stdout.split() == ["True", "False"], asked.stderr
+
+
 def test_spoiled_kernels_are_compiled_again(filled):
     folder, expected = filled
     index, code = (next(folder.rglob(f"*{name}_band*.nb{kind}")) for name, kind in (("reduce", "i"), ("expand", "c")))

@@ -745,7 +745,7 @@ def test_panel_opens_without_waiting_for_the_kernels(make_napari_viewer, workers
         began.set()
         assert release.wait(60)
 
-    monkeypatch.setattr("napari_focus_stack.pipeline.warm_up", slow)
+    monkeypatch.setattr("napari_focus_stack.warming.warm_up_apart", slow)
     viewer = make_napari_viewer(strict_qt="raise")
     viewer.window.add_plugin_dock_widget(PLUGIN, "Focus stacking")
     qtbot.waitUntil(began.is_set, timeout=RUN_MS)

@@ -318,12 +318,13 @@ class PeakTracker:
 def doubled(half: FloatImage, shape: tuple[int, int]) -> FloatImage:
     """Return a map at full size: even pixels are its own, odd ones lie between two."""
     full = np.empty(shape, np.float32)
-    run_bands(_double_band, *shape, half, full)
+    run_bands(double_band, *shape, half, full)
     return full
 
 
 @kernel
-def _double_band(half, full, first, last):  # type: ignore[no-untyped-def]
+def double_band(half, full, first, last):  # type: ignore[no-untyped-def]
+    """Write rows of `doubled`: the last kernel of a run."""
     h, w = half.shape
     for y in range(first, last):
         above = half[y // 2]

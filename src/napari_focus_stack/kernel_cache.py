@@ -34,6 +34,12 @@ class ForgivingCache:
         with contextlib.suppress(Exception):
             self._cache.save_overload(signature, compiled)
 
+    def holds_any(self) -> bool:
+        """Return whether there is a compiled kernel of the source as it is now."""
+        with contextlib.suppress(Exception):
+            return bool(self._cache._cache_file._load_index())
+        return False
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cache, name)
 

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, TypeVar, cast
 
-from .kernel_cache import forgive
+from .kernel_cache import ForgivingCache, forgive
 
 # Nothing that rounds: with "contract" or "reassoc" the last bits depended on where in its row a pixel lies, which the
 # vectors of a processor (AVX-512 most of all) and what is left behind them treat differently, so that tiles differed.
@@ -111,6 +111,13 @@ def cache_folder(kernel: Callable[..., Any]) -> str | None:
     compiled: Any = kernel.compiled() if isinstance(kernel, _Uncompiled) else kernel
     path: str | None = compiled.stats.cache_path
     return path
+
+
+def is_on_disk(kernel: Callable[..., Any]) -> bool | None:
+    """Return whether a kernel is kept on disk as its source is now; None where it cannot be."""
+    compiled: Any = kernel.compiled() if isinstance(kernel, _Uncompiled) else kernel
+    cache = getattr(compiled, "_cache", None)
+    return cache.holds_any() if isinstance(cache, ForgivingCache) else None
 
 
 def thread_count() -> int:

@@ -39,11 +39,14 @@ def print_no_more() -> None:
 @contextlib.contextmanager
 def progress_bar(title: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
     """Show a bar on stderr while slices go by; it is gone at the end."""
+    if quiet or not (sys.stderr.isatty() or "FORCE_COLOR" in os.environ):  # what draws it takes time to load
+        yield None
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    if quiet or not console.is_terminal:
+    if not console.is_terminal:
         yield None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -53,6 +53,7 @@ def _opened(path: Path) -> SliceFile:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # large images and odd EXIF blocks are read all the same
+            Image.preinit()  # or all of Pillow's 70 formats are loaded for the first that it does not know
             with Image.open(path, formats=FORMATS) as image:
                 return _header(path, image)
     except Image.DecompressionBombError as error:

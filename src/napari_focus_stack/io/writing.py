@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..kernels import thread_count
 from .files import at_home
 from .ome_zarr import is_zarr
 from .source import PixelSize, decoded
@@ -232,6 +233,7 @@ def _write_tiff(path: Path, image: np.ndarray[Any, Any], rgb: bool, size: PixelS
         planarconfig="contig" if rgb and image.ndim == 3 else None,
         compression="zlib",
         predictor=image.dtype.kind in "ui" and image.itemsize <= 4,
+        maxworkers=thread_count(),
         **tiff_metadata(axes, image.dtype, size, description),
     )
 

@@ -19,7 +19,7 @@ def warm_up() -> threading.Thread:
 
 
 def _load() -> None:
-    from ..pipeline import warm_up as load_kernels
+    from ..warming import warm_up_apart as load_kernels
 
     for load in (load_kernels, _meet_layers):
         put_off_full_collection()

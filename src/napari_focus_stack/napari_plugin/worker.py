@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from ..chosen import Chosen
     from ..noise import NoiseModel
     from ..sharpness import SharpnessReport
+
+# How often a run looks whether it may begin, in s.
+_LOOK_S = 0.05
 
 # Index, height and confidence of one pixel.
 _BYTES_OF_MAPS = 10
@@ -193,7 +197,11 @@ class _RunWorker(GeneratorWorker):  # type: ignore[misc]
 
 
 def _run(job: Job, ticket: _Ticket) -> Generator[RunProgress | Preview, None, Any]:
+    from ..warming import under_way
+
     try:
+        while under_way() and not ticket.cancelled:
+            time.sleep(_LOOK_S)
         with closing(job()) as steps:
             while not ticket.cancelled:
                 try:
