@@ -152,6 +152,20 @@ def test_the_readme_shows_its_pictures_and_leads_on_from_anywhere():
     assert len(images(ROOT / "README.md")) == 6
 
 
+@pytest.mark.parametrize(
+    "said, page, measured",
+    [
+        (r"\| Speed \| ([\d.]+) s", "speed.md", r"^\| `focus_stack` \| ([\d.]+)"),
+        (r"OpenCV pyramid, .*?: ([\d.]+) s", "speed.md", r"^\| a plain OpenCV pyramid.*?\| ([\d.]+)"),
+        (r"\| Memory \| (\d+) bytes", "speed.md", r"^\| 16-bit gray \| (\d+)"),
+        (r"put back to ([\d.]+) px", "alignment.md", r"^In the mean ([\d.]+) px"),
+    ],
+)
+def test_the_readme_has_the_figures_of_the_pages(said, page, measured):
+    (told,) = re.findall(said, (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert told == re.findall(measured, (ROOT / "docs" / page).read_text(encoding="utf-8"), re.MULTILINE)[0]
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if images(p)], ids=named)
 def test_pictures_are_told_in_words(page):
     assert all(len(words.split()) >= 5 for words, _ in images(page))
