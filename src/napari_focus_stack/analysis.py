@@ -334,8 +334,10 @@ def _level_energy_band(  # type: ignore[no-untyped-def]
                 blur_column(rings[n], y, h, 5, row)
                 blur_line(row, rings[n + 1, y % 5])
                 if y >= first and y < last:
+                    blurred = rings[n + 1, y % 5]
                     target = energy[y] if n == 0 else smoother[y]
-                    target[:] = rings[n + 1, y % 5]
+                    for x in range(w):
+                        target[x] = blurred[x]
 
 
 @kernel
@@ -374,7 +376,9 @@ def _fine_energy_band(  # type: ignore[no-untyped-def]
             blur_column(squares, 2 * j, h, 5, column)
             reduce_line(column, reduced[j % 5])
             if j >= first and j < last:
-                energy[j] = reduced[j % 5]
+                own = reduced[j % 5]
+                for x in range(own.shape[0]):
+                    energy[j, x] = own[x]
                 if magnitude.shape[0] > 0:
                     blur_column(roots, 2 * j, h, 5, column)
                     reduce_line(column, magnitude[j])
