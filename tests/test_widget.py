@@ -771,24 +771,3 @@ def test_maps_that_come_later_leave_the_selection_alone(viewer, panel, run, wait
     wait_end(panel)
     assert viewer.layers.selection.active == viewer.layers["bumps retouch"]
     assert viewer.layers["bumps retouch"].mode == "paint"
-
-
-def test_open_sections_are_as_high_as_their_sentences_ask_for(viewer, panel, run, scene, qtbot):
-    from qtpy.QtWidgets import QScrollArea
-
-    viewer.add_image(scene.stack, name="bumps")
-    run(panel)
-    for section in panel.sections:
-        section.expand()
-    panel.cursor.told.say("A sentence that is much too long for one line of the panel. " * 3)
-    panel.cursor.plot.show()
-    panel.native.resize(300, 500)
-    panel.native.show()
-    area = panel.native.findChild(QScrollArea)
-    assert area.widget().minimumHeight() > 500
-
-    def nothing_is_cut_off():
-        assert panel.cursor.plot.geometry().bottom() <= panel.cursor.rows.parentWidget().height()
-        assert panel.cursor.rows.parentWidget().height() <= panel.cursor.content().height()
-
-    qtbot.waitUntil(nothing_is_cut_off)
