@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -430,7 +429,7 @@ def test_interrupted_run_leaves_no_files(folder, run, monkeypatch, kind, moment)
     original = fusing.write_image
 
     def interrupted_step(*_):
-        os.kill(os.getpid(), kind)
+        signal.raise_signal(kind)
         time.sleep(5)
 
     def interrupted_write(path, *arguments, **settings):

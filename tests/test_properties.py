@@ -11,13 +11,14 @@ import hashlib
 import os
 from unittest import mock
 
+import dask.array
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from napari_focus_stack import FocusStacker, FocusStackOptions, InputError, focus_stack, sharpness
+from napari_focus_stack import FocusStacker, FocusStackOptions, InputError, focus_stack, focus_stack_tiled, sharpness
 from napari_focus_stack.fusion import FUSION_METHODS
 from napari_focus_stack.options import OPTION_SPECS
 from napari_focus_stack.sharpness import SHARPNESS_MEASURES
@@ -261,10 +262,41 @@ def test_many_slices(stack, method):
 
 @given(stack=stacks(side=24), options=OPTIONS)
 def test_dask_is_numpy(stack, options):
-    import dask.array
-
     lazy = dask.array.from_array(stack, chunks=(2, 5, 7, *stack.shape[3:]))
     assert_same(focus_stack(lazy, **options), focus_stack(stack, **options))
+
+
+@given(
+    stack=stacks(side=70, holes=True),
+    method=st.sampled_from([name for name, method in FUSION_METHODS.items() if method.visits == 1]),
+    light=st.sampled_from(["auto", "opaque", "transparent", "glowing"]),
+    tile=st.integers(1, 64),
+)
+def test_tiled_is_the_whole(stack, method, light, tile):
+    """Few and small slices, any dtype; `test_tiled.py` has the larger ones, and what may differ there."""
+    options = {"method": method, "light": light, "levels": 1}
+    tiled = focus_stack_tiled(stack, rgb=False, tile=tile, **options)
+    whole = focus_stack(stack, rgb=False, **options)
+    for name, found in zip(MAPS, dask.compute(*(getattr(tiled, name) for name in MAPS)), strict=True):
+        np.testing.assert_array_equal(found, getattr(whole, name), err_msg=name)
+
+
+@settings(max_examples=6, deadline=None)
+@given(stack=stacks(most_slices=300, side=9, colour=False), tile=st.integers(4, 9))
+def test_many_slices_are_the_same_in_tiles(stack, tile):
+    tiled, whole = focus_stack_tiled(stack, tile=tile, levels=1), focus_stack(stack, levels=1)
+    for name, found in zip(MAPS, dask.compute(*(getattr(tiled, name) for name in MAPS)), strict=True):
+        np.testing.assert_array_equal(found, getattr(whole, name), err_msg=name)
+
+
+@given(stack=stacks(colour=False), times=st.integers(2, 4))
+@pytest.mark.parametrize("method", ["laplacian-max", "log"])
+def test_slices_that_come_several_times_change_nothing(stack, times, method):
+    """Of the methods that take the largest; those that ask how clearly a slice wins see that it does not."""
+    once = focus_stack(stack, method=method)
+    again = focus_stack(stack.repeat(times, axis=0), method=method, noise=once.noise)
+    np.testing.assert_array_equal(again.image, once.image)
+    np.testing.assert_array_equal(again.index, once.index * times)
 
 
 @given(stack=stacks(most_slices=2, holes=True))

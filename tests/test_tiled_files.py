@@ -2,12 +2,12 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 
 import numpy as np
+import psutil
 import pytest
 import tifffile
 import zarr
@@ -154,7 +154,7 @@ def test_a_killed_run_leaves_no_broken_file_and_is_resumed(tiff, whole, tmp_path
     while not journal.is_file() or journal.read_text().count("\n") < 3:
         assert run.poll() is None
         time.sleep(0.005)
-    os.kill(run.pid, signal.SIGKILL)
+    run.kill()
     run.wait()
     assert not any(path.exists() for path in outputs(tmp_path).values())
     again = command(*words, "--resume")
@@ -218,7 +218,7 @@ def test_a_cluster_gives_the_same_pixels_and_a_killed_worker_costs_time_only(tif
 
         def kill_one(done, total):
             if done >= 2 and not killed:
-                os.kill(pids[0], signal.SIGKILL)
+                psutil.Process(pids[0]).kill()
                 killed.append(pids[0])
 
         fuse_into_zarr(

@@ -597,6 +597,40 @@ def test_removing_the_stack_during_a_run_adds_nothing(viewer, panel, half_way, w
     assert not panel.fuse_button.enabled
 
 
+def test_replacing_the_pixels_during_a_run_adds_nothing(viewer, panel, half_way, wait_end, run, scene):
+    held, _ = half_way
+    other = make_scene("bumps", (40, 48), slices=4, seed=1).stack
+    viewer.layers["bumps"].data = other
+    assert "4×40×48" in panel.description.text()
+    held.let(100)
+    wait_end(panel)
+    assert names(viewer) == ["bumps"]
+    assert "nothing was added" in panel.status_line.text()
+    run(panel)
+    np.testing.assert_array_equal(viewer.layers["bumps fused"].data, focus_stack(other).image)
+
+
+def test_a_result_is_not_told_of_pixels_that_were_replaced(viewer, panel, run, scene):
+    layer = viewer.add_image(scene.stack, name="bumps")
+    run(panel)
+    assert not panel.sharpness_view.isHidden()
+    layer.data = scene.stack[:, ::-1].copy()
+    assert panel.sharpness_view.isHidden()
+    assert panel.shown_of_chosen() is None
+    layer.data = np.stack([scene.stack] * 2)
+    assert panel.description.text().startswith("2 stacks of 6×64×96")
+    assert panel.axis_choice.native.currentText() == "axis 1 · 6 slices"
+
+
+def test_a_stack_stays_chosen_when_it_is_given_the_name_of_another(viewer, panel, scene):
+    chosen = viewer.add_image(scene.stack, name="one")
+    viewer.add_image(scene.stack[:3], name="other")
+    panel.stack_choice.value = chosen
+    chosen.name = "other"
+    assert panel.stack_choice.value is chosen
+    assert panel.stack_choice.native.currentText() == chosen.name == "other [1]"
+
+
 def test_closing_the_dock_during_a_run_adds_nothing(viewer, panel, half_way, workers, qtbot):
     held, before = half_way
     viewer.window.remove_dock_widget(panel.native)

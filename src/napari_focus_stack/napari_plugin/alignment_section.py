@@ -187,7 +187,7 @@ class AlignmentSection(Section):
 
     def _add_layer(self, choice: StackChoice, made: tuple[Any, tuple[slice, ...]]) -> None:
         layer = choice.layer
-        if layer not in self.host.viewer.layers:
+        if not choice.is_there(self.host.viewer):
             return
         pixels, window = made
         origin = np.zeros(layer.ndim)

@@ -228,27 +228,32 @@ class LayerStack:
 
 @dataclass(frozen=True)
 class StackChoice:
-    """The layer and the focus axis that the user has chosen.
+    """The layer and the focus axis that the user has chosen, and the pixels that were in it then.
 
     Attributes
     ----------
     layer : napari Image layer
         Never written.
     focus_axis : int
+    stack : LayerStack
+        The z-stacks of the layer when it was chosen.
     """
 
     layer: Image
     focus_axis: int
+    stack: LayerStack = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stack", LayerStack.of(self.layer, self.focus_axis))
 
     @property
     def key(self) -> tuple[str, int]:
         """What tells this choice from others, whatever the layer is called."""
         return str(self.layer.unique_id), self.focus_axis
 
-    @property
-    def stack(self) -> LayerStack:
-        """The z-stacks of the layer as it is now."""
-        return LayerStack.of(self.layer, self.focus_axis)
+    def is_there(self, viewer: Viewer) -> bool:
+        """Return whether the layer is in the viewer, with the pixels that were chosen."""
+        return self.layer in viewer.layers and full_resolution(self.layer) is self.stack.pixels
 
     def index_in_view(self, axis: int, viewer: Viewer) -> int:
         """Return the index along `axis` of the layer that the viewer's sliders stand on."""
@@ -277,7 +282,8 @@ class StackChoice:
     def _world_per_layer_unit(self, viewer: Viewer) -> npt.NDArray[np.float64]:
         # The viewer shows layers of unlike units in the smallest of them.
         world_units = viewer.layers.extent.units
-        if world_units is None:
+        if world_units is None or len(world_units) < self.layer.ndim:
+            # None of them, or not yet those of a layer that has just got more axes.
             return np.ones(self.layer.ndim)
         pairs = zip(self.layer.units, tuple(world_units)[-self.layer.ndim :], strict=True)
         return np.array([float((1 * own).to(world).magnitude) for own, world in pairs])

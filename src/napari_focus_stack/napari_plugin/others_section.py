@@ -114,7 +114,7 @@ class OthersSection(Section):
 
     def _show(self, shown: Shown, target: StackChoice, image: npt.NDArray[Any]) -> None:
         viewer = self.host.viewer
-        if target.layer not in viewer.layers:
+        if not target.is_there(viewer):
             return
         told = provenance(shown.results, shown.choice.layer, RESULT_KINDS["image"])
         told |= {"result": "fused by another map", "source": target.layer.name, "map_of": shown.choice.layer.name}

@@ -133,8 +133,8 @@ class PanelRuns:
         self._quick_looks.forget()
 
     def layers_changed(self) -> None:
-        """Stop the run if its stack was removed."""
-        if self._ran_on is not None and self._ran_on.layer not in self._host.viewer.layers:
+        """Stop the run if its stack was removed, or has other pixels."""
+        if self._ran_on is not None and not self._ran_on.is_there(self._host.viewer):
             self.cancel()
 
     def option_changed(self) -> None:
@@ -179,7 +179,7 @@ class PanelRuns:
         elif isinstance(outcome, RunFailure):
             self._quick_looks.lift()
             self._fail(outcome.error)
-        elif outcome is None or ran_on.layer not in self._host.viewer.layers:
+        elif outcome is None or not ran_on.is_there(self._host.viewer):
             self._quick_looks.lift()
             self._panel.say("Cancelled: nothing was added.")
         elif job_end is not None:

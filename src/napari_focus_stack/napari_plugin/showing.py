@@ -68,9 +68,10 @@ class ResultOnShow:
         return self._turns.pending or self._levelling.busy
 
     def of(self, choice: StackChoice | None) -> Shown | None:
-        """Return the result on show if it is of this stack and axis."""
-        alike = self.shown is not None and choice is not None and choice.key == self.shown.choice.key
-        return self.shown if alike else None
+        """Return the result on show if it is of this stack and axis, whose pixels are still there."""
+        if self.shown is None or choice is None or choice.key != self.shown.choice.key:
+            return None
+        return self.shown if self.shown.choice.is_there(self._viewer) else None
 
     def show(self, choice: StackChoice, results: StackResults) -> None:
         """Show the results of a run in place of those before."""
@@ -120,7 +121,7 @@ class ResultOnShow:
     def forget_removed(self) -> bool:
         """Let go of layers that are gone; return whether the stack of the result on show is one of them."""
         self.layers.forget_removed()
-        gone = self.shown is not None and self.shown.choice.layer not in self._viewer.layers
+        gone = self.shown is not None and not self.shown.choice.is_there(self._viewer)
         if gone:
             self.shown = None
             self._turns.clear()

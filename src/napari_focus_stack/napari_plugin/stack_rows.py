@@ -24,6 +24,7 @@ class StackRows:
         self._viewer = viewer
         self.layer = ComboBox(label="&Z-stack", choices=self._layers)
         self.axis = ComboBox(label="Focus &axis", choices=self._axes)
+        self._offered: list[int] = []
 
     def chosen(self) -> StackChoice | None:
         """Return the stack and axis that are chosen."""
@@ -38,25 +39,43 @@ class StackRows:
 
     def offer_axes(self) -> None:
         """Offer the axes of the chosen layer, and choose the most likely one."""
-        layer = self.layer.value
+        self._offered = self._axes_of_chosen()
         with self.axis.changed.blocked():
             self.axis.reset_choices()
-            if layer is not None:
-                self.axis.value = focus_axes(layer)[0]
+            if self._offered:
+                self.axis.value = self._offered[0]
+
+    def tell_scale(self) -> None:
+        """Offer the same axes in words that tell their scale now."""
+        chosen = self.axis.value
+        with self.axis.changed.blocked():
+            self.axis.reset_choices()
+            if chosen in self.axis.choices:
+                self.axis.value = chosen
 
     def offer_layers(self) -> bool:
-        """Offer the layers that are there now, keeping what was chosen; return whether it is gone."""
+        """Offer the layers that are there now, keeping what was chosen; return whether it or its axes are gone."""
         before = self.layer.value
         with self.layer.changed.blocked():
             self.layer.reset_choices()
             # magicgui takes the first choice when the chosen one is renamed.
             if before is not None and before in self.layer.choices:
                 self.layer.value = before
-        return bool(self.layer.value != before)
+        return bool(self.layer.value != before) or self._offered != self._axes_of_chosen()
 
     def _layers(self, _: Any) -> list[tuple[str, Any]]:
-        return [(layer.name, layer) for layer in self._viewer.layers if is_stack(layer)]
+        # While a layer is given another's name, both have it until napari numbers one of them: by equal texts
+        # magicgui would lose a layer, and the next one would be chosen.
+        found: dict[str, Any] = {}
+        for layer in self._viewer.layers:
+            if is_stack(layer):
+                found[layer.name if layer.name not in found else f"{layer.name} [{len(found)}]"] = layer
+        return list(found.items())
+
+    def _axes_of_chosen(self) -> list[int]:
+        layer = self.layer.value
+        return [] if layer is None else focus_axes(layer)
 
     def _axes(self, _: Any) -> list[tuple[str, Any]]:
         layer = self.layer.value
-        return [] if layer is None else [(describe_axis(layer, axis), axis) for axis in focus_axes(layer)]
+        return [(describe_axis(layer, axis), axis) for axis in self._axes_of_chosen()]

@@ -13,7 +13,7 @@ from .collector import put_off_full_collection
 from .figures import FiguresInView
 from .heights import HeightView
 from .host import Shown
-from .layers import Position, StackChoice
+from .layers import METADATA_KEY, Position, StackChoice
 from .panel import FocusStackPanel
 from .remembered import Remembered, keep, recall
 from .results import ResultLayers
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _SEEN_MS = 200
 _NO_STACK = "No image layer has a z axis: open a z-stack to fuse it."
 _OUTDATED = "Out of date: an option was changed since this result."
+# Events of a layer that make another stack of it, and those that change what is told of the stack.
+_OTHER_PIXELS = frozenset({"data", "axis_labels"})
+_OTHER_SCALE = frozenset({"scale", "units"})
 
 
 class FocusStackWidget(FocusStackPanel):
@@ -95,15 +98,17 @@ class FocusStackWidget(FocusStackPanel):
     def _connect_viewer(self) -> None:
         # napari holds these bound methods weakly.
         layers = self.viewer.layers.events
-        for event in (layers.inserted, layers.removed, layers.reordered, layers.renamed):
+        for event in (layers.inserted, layers.removed, layers.changed, layers.reordered, layers.renamed):
             event.connect(self._layers_changed)
+        layers.connect(self._layer_changed)
         self.viewer.dims.events.point.connect(self._view_moved)
         self.viewer.events.theme.connect(self._take_theme)
 
     def _leave_viewer(self) -> None:
         layers = self.viewer.layers.events
-        for event in (layers.inserted, layers.removed, layers.reordered, layers.renamed):
+        for event in (layers.inserted, layers.removed, layers.changed, layers.reordered, layers.renamed):
             event.disconnect(self._layers_changed)
+        layers.disconnect(self._layer_changed)
         self.viewer.dims.events.point.disconnect(self._view_moved)
         self.viewer.events.theme.disconnect(self._take_theme)
 
@@ -123,6 +128,18 @@ class FocusStackWidget(FocusStackPanel):
             self._stack_changed()
         else:
             self._refresh()
+
+    def _layer_changed(self, event: Any) -> None:
+        """Follow a layer whose pixels, axes or scale were changed; the list passes on what its layers emit."""
+        if event.type not in _OTHER_PIXELS | _OTHER_SCALE:
+            return
+        layer = event.sources[0]
+        if METADATA_KEY in getattr(layer, "metadata", {}):
+            return
+        if event.type in _OTHER_PIXELS:
+            self._layers_changed()
+        elif layer is self.stack_choice.value:
+            self.stack_rows.tell_scale()
 
     def _stack_changed(self) -> None:
         layer = self.stack_choice.value
@@ -291,7 +308,7 @@ class FocusStackWidget(FocusStackPanel):
             section.refresh()
 
     def _view_moved(self) -> None:
-        if self.closed or self._result.shown is None or self._result.shown.choice.layer not in self.viewer.layers:
+        if self.closed or self._result.shown is None or not self._result.shown.choice.is_there(self.viewer):
             return
         self._figures.view_moved()
         for section in self.sections:

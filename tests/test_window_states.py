@@ -1,0 +1,37 @@
+"""Two hundred random actions in a real window, runs held between any two slices: nothing fails, nothing is left."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from window_machine import Faults, WindowMachine
+
+pytestmark = pytest.mark.usefixtures("window_libraries")
+
+STEPS = 50
+
+
+def test_random_actions(make_napari_viewer, workers, qtbot, monkeypatch):
+    monkeypatch.setattr("napari_focus_stack.napari_plugin.widget.warm_up", lambda: None)
+    faults = Faults(monkeypatch)
+
+    class Machine(WindowMachine):
+        world = SimpleNamespace(make_viewer=make_napari_viewer, qtbot=qtbot, faults=faults)
+
+    profile = settings.get_current_profile_name()
+    cases = 4 if profile == "suite" else settings.get_profile(profile).max_examples
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=cases,
+            stateful_step_count=STEPS,
+            # A smaller failure takes minutes to find; the steps of the first one are told.
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+            report_multiple_bugs=False,
+        ),
+    )
