@@ -90,7 +90,8 @@ def in_memory(size: int, slices: int) -> tuple[None, float]:
 
 
 def in_tiles(size: int, slices: int, memory: str, folder: str) -> tuple[Any, float]:
-    from napari_focus_stack.io.tiled_files import MAPS, fuse_into_zarr
+    from napari_focus_stack.io.tile_files import MAPS
+    from napari_focus_stack.io.tiled_files import fuse_into_zarr
 
     stack = Periodic(size, slices)
     warmed(stack)
@@ -129,7 +130,9 @@ def on_workers(size: int, slices: int, workers: int, folder: str) -> tuple[int, 
     os.environ["NAPARI_FOCUS_STACK_THREADS"] = "1"
     from distributed import Client, LocalCluster
 
-    from napari_focus_stack.io.tiled_files import MAPS, ClusterWorkers, fuse_into_zarr
+    from napari_focus_stack.io.tile_files import MAPS
+    from napari_focus_stack.io.tiled_files import fuse_into_zarr
+    from napari_focus_stack.io.workers import ClusterWorkers
 
     stack = Periodic(size, slices)
     outputs = {name: Path(folder) / f"{name}-{workers}.ome.zarr" for name in MAPS}

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -13,9 +14,12 @@ import tifffile
 import zarr
 
 from napari_focus_stack import FocusStackOptions, InputError, focus_stack
-from napari_focus_stack.io import read_stack
-from napari_focus_stack.io.tiled_files import ClusterWorkers, FileReader, HereWorkers, fuse_into_zarr
-from napari_focus_stack.tiled import ArrayReader, PartReader
+from napari_focus_stack.io import PixelSize, read_stack
+from napari_focus_stack.io.tile_files import TileFiles
+from napari_focus_stack.io.tiled_files import fuse_into_zarr
+from napari_focus_stack.io.workers import ClusterWorkers, FileReader, HereWorkers
+from napari_focus_stack.io.zarr_image import ZarrImage
+from napari_focus_stack.tiled import ArrayReader, PartReader, tiled_run
 
 MAPS = ("image", "index", "height", "confidence")
 OPTIONS = {"levels": 2}
@@ -89,6 +93,37 @@ def test_an_interrupted_run_goes_on_where_it_stopped(stack, whole, tmp_path, don
     outcome = fuse(stack, tmp_path, resume=True)
     assert outcome.resumed == min(done, len(outcome.run.plan))
     assert_same(whole, tmp_path)
+
+
+def test_a_picture_transparent_in_part_has_room_for_the_maps_of_both(tmp_path):
+    run = tiled_run(np.zeros((3, 200, 200), np.uint8), tile=128, options=FocusStackOptions(**OPTIONS))
+    numbers = {"phase: largest share": 1.0, "phase: smallest share": 0.0}
+    run = replace(run, decisions=replace(run.decisions, numbers=numbers))
+    files = TileFiles(run, {"image": tmp_path / "i.zarr", "height": tmp_path / "h.zarr"}, tmp_path / "scratch")
+    files.create(2)
+    assert zarr.open(str(tmp_path / "scratch" / "unfilled"), mode="r").shape == (run.filling.planes, 100, 100)
+    assert run.filling.mixed and run.filling.planes > 6
+
+
+def test_coarser_levels_come_along_with_the_tiles(tmp_path):
+    """Also where a tile has fewer pixels than a coarse pixel."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (1203, 1100)).astype(np.uint8)
+    along, behind = (ZarrImage(tmp_path / name, "yx") for name in ("a.zarr", "b.zarr"))
+    for image in (along, behind):
+        image.create(pixels.shape, pixels.dtype, (100, 100), 2)
+    along.create_levels()
+    for y in range(0, 1203, 97):
+        for x in range(0, 1100, 101):
+            part = slice(y, min(y + 97, 1203)), slice(x, min(x + 101, 1100))
+            along.write(part, pixels[part])
+            along.write_levels(part, pixels[part])
+    behind.write((...,), pixels)
+    for image in (along, behind):
+        image.finish(PixelSize(), name="a")
+    for level in range(3):
+        expected = zarr.open(str(behind.path / str(level)), mode="r")[:]
+        np.testing.assert_array_equal(zarr.open(str(along.path / str(level)), mode="r")[:], expected)
 
 
 def test_a_run_of_other_options_is_not_taken_for_the_interrupted_one(stack, tmp_path):

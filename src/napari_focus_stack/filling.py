@@ -19,6 +19,9 @@ from .pyramid import FloatImage, pulled, push_pull, pushed
 
 OWN, KNOWN, WEIGHT, CONFIDENCE, EVIDENCE, INDEX = range(6)
 
+# The first ones are all that the rounds need.
+ROUND_PLANES = 2
+
 # What an unfilled map holds; and, where only some regions are transparent, where they are, and their own maps.
 PLANES, _PLANES_WITH_OTHER = 6, 10
 _OTHER, _OTHER_HEIGHT, _OTHER_CONFIDENCE, _OTHER_INDEX = range(6, 10)
@@ -86,7 +89,7 @@ class HeightFilling:
         Parameters
         ----------
         unfilled : float32 array, shape (planes, y, x)
-            Of a part that begins with a cell.
+            Of a part that begins with a cell; the first `ROUND_PLANES` do.
         everywhere : float32 array, shape (y, x), or None
             What the round before gave; None in the first.
         """

@@ -39,7 +39,10 @@ def free_memory() -> int:
     return max(min(available, total_memory() - own), 0)
 
 
-def check_memory(nbytes: int, what: str) -> None:
+_REMEDY = "close other programs, crop the stack, or fuse it in tiles (focus_stack_tiled, fuse --memory)"
+
+
+def check_memory(nbytes: int, what: str, remedy: str = _REMEDY) -> None:
     """Refuse what needs more memory than is free.
 
     Parameters
@@ -47,6 +50,8 @@ def check_memory(nbytes: int, what: str) -> None:
     nbytes : int
     what : str
         Begins the sentence: "a run with slices of ...".
+    remedy : str
+        Ends it.
 
     Raises
     ------
@@ -56,6 +61,5 @@ def check_memory(nbytes: int, what: str) -> None:
     free = free_memory()
     if nbytes > free:
         raise InputError(
-            f"{what} needs about {nbytes / GIB:.1f} GiB of memory, but {free / GIB:.1f} GiB are free here; "
-            "close other programs, crop the stack, or fuse it in tiles (focus_stack_tiled, fuse --memory)."
+            f"{what} needs about {nbytes / GIB:.1f} GiB of memory, but {free / GIB:.1f} GiB are free here; {remedy}."
         )

@@ -221,6 +221,15 @@ def _estimated(slices: Slices, options: FocusStackOptions, total: int) -> Genera
     return estimator.result()
 
 
+def stacked(slices: Slices, stacker: FocusStacker) -> Generator[Progress, None, None]:
+    """Add all slices to a stacker, giving control back after every one of them."""
+    for k, image in read_ahead(slices):
+        stacker.add(image)
+        # Not to be held while the next one is read.
+        del image
+        yield Progress(k + 1, len(slices))
+
+
 def slices_for_noise(slices: Slices) -> list[int]:
     """Return which slices the noise is taken from."""
     pixels = slices.kind.shape[0] * slices.kind.shape[1]

@@ -12,6 +12,7 @@ from .fusing import (
     write_results,
 )
 from .heights import HEIGHT_UNITS, HeightSettings
+from .lazy_images import lazy_images
 from .positions import Positions, find_positions
 from .reading import read_stack
 from .report import plain, write_report
@@ -33,6 +34,7 @@ __all__ = [
     "fuse_batch",
     "fuse_in_tiles",
     "fuse_stack",
+    "lazy_images",
     "measure_stack",
     "natural_key",
     "outputs_among_slices",

@@ -161,6 +161,8 @@ class _ManyFiles:
             folder = Path(str(path)).parent
             if NAME not in str(folder) and not folder.exists() and folder.parent.is_dir():
                 folder.mkdir()
+        if positions.in_one_file and tiles.scheduler != "threads":
+            raise InputError("the images in one file are fused here, not on a cluster; leave --scheduler out.")
         self._names, self._outputs, self._heights, self._tiles = positions.names, outputs, heights, tiles
 
     def fuse(self, i: int, stack: StackSource, options: FocusStackOptions) -> Told:
@@ -235,15 +237,23 @@ class _OneFile:
         with staged_outputs(list(self._outputs.values())) as staged:
             for name, path in self._outputs.items():
                 image, rgb = self._images[name], stack.rgb and name == "image"
+                channels = stack.channels if name == "image" else ()
                 text = describe(name, stack.pixel_size, self._heights)
                 if path.suffix.lower() in ZARR_ENDINGS:
                     facts = {"description": text, "z_step_um": stack.pixel_size.z_um}
-                    image.finish(stack.pixel_size, name=path.name.split(".")[0], rgb=rgb, facts=facts)
+                    title = path.name.split(".")[0]
+                    image.finish(stack.pixel_size, name=title, rgb=rgb, channels=channels, facts=facts)
                     image.path.rename(staged[path])
                 else:
                     axes = image.axes.upper()
                     write_tiled_tiff(
-                        staged[path], image.path, rgb=rgb, pixel_size=stack.pixel_size, description=text, axes=axes
+                        staged[path],
+                        image.path,
+                        rgb=rgb,
+                        pixel_size=stack.pixel_size,
+                        description=text,
+                        axes=axes,
+                        channels=channels,
                     )
 
     def close(self) -> None:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from ..options import FocusStackOptions
     from ..result import FocusStackResult
     from ..tiled import Reader
-    from .tiled_files import TiledOutcome, Workers
+    from .tiled_files import TiledOutcome
+    from .workers import Workers
 
 Report = Callable[[int, int], None]
 
@@ -138,6 +139,7 @@ def write_results(
                     origin=result.origin,
                     seconds=round(seconds, 3),
                     files={key: str(file) for key, file in outputs.items() if key != "report"},
+                    **_named_channels(stack),
                 )
                 continue
             if name == "alignment":
@@ -155,7 +157,12 @@ def write_results(
                 description=describe(name, stack.pixel_size, heights),
                 zarr_format=zarr_format,
                 nearest=name == "index",
+                channels=stack.channels if name == "image" else (),
             )
+
+
+def _named_channels(stack: StackSource) -> dict[str, Any]:
+    return {"channels": stack.channels} if stack.channels else {}
 
 
 @dataclass(frozen=True)
@@ -256,8 +263,9 @@ def fuse_in_tiles(
         If something is refused that needs the whole image at once, or the scheduler does not answer.
     """
     from ..tiled import PartReader
-    from .tiled_files import ClusterWorkers, FileReader, HereWorkers, fuse_into_zarr
+    from .tiled_files import fuse_into_zarr
     from .tiled_tiff import write_tiled_tiff
+    from .workers import ClusterWorkers, FileReader, HereWorkers
 
     heights = heights or HeightSettings()
     if heights.level != "none":
@@ -285,6 +293,7 @@ def fuse_in_tiles(
             resume=settings.resume,
             identity=_identity(stack),
             pixel_size=stack.pixel_size,
+            channels=stack.channels,
             heights=heights,
             zarr_format=settings.zarr_format,
             workers=workers,
@@ -296,7 +305,14 @@ def fuse_in_tiles(
             if path in staged:
                 text = describe(name, stack.pixel_size, heights)
                 rgb = stack.rgb and name == "image"
-                write_tiled_tiff(staged[path], as_zarr[name], rgb=rgb, pixel_size=stack.pixel_size, description=text)
+                write_tiled_tiff(
+                    staged[path],
+                    as_zarr[name],
+                    rgb=rgb,
+                    pixel_size=stack.pixel_size,
+                    description=text,
+                    channels=stack.channels if name == "image" else (),
+                )
         if "report" in outputs:
             write_report(
                 staged[outputs["report"]],
@@ -315,6 +331,7 @@ def fuse_in_tiles(
                     "halo_px": outcome.run.plan.halo,
                 },
                 files={key: str(file) for key, file in images.items()},
+                **_named_channels(stack),
             )
     for path in set(as_zarr.values()) - set(outputs.values()):
         shutil.rmtree(path, ignore_errors=True)

@@ -47,12 +47,13 @@ def open_zarr(path: Path, at: Mapping[str, int] | None = None) -> StackSource:
 
     node = decoded(str(path), lambda: zarr.open(str(path), mode="r"))
     if isinstance(node, zarr.Array):
-        axes, sizes = _plain_axes(path, node.shape), PixelSize()
+        axes, sizes, names = _plain_axes(path, node.shape), PixelSize(), []
         array: Any = node
     else:
         image = decoded(str(path), lambda: _multiscale(path, dict(node.attrs)))
         array = decoded(str(path), lambda: node[image["datasets"][0]["path"]])
         axes, sizes = decoded(str(path), lambda: _axes_and_pixel_size(image, array.shape))
+        names = decoded(str(path), lambda: _channel_names(dict(node.attrs)))
     _check_array(path, array)
     plan = decoded(str(path), lambda: plan_axes(axes, array.shape, str(path), at))
     count = checked_count(str(path), 1 if plan.z is None else array.shape[plan.z])
@@ -67,7 +68,15 @@ def open_zarr(path: Path, at: Mapping[str, int] | None = None) -> StackSource:
         files=[path],
         fetch_part=lambda k, rows, columns: plan.ordered(np.asarray(array[plan.part(k, array.ndim, rows, columns)])),
         chunks=(1, array.chunks[plan.y], array.chunks[plan.x]),
+        channels=names,
     )
+
+
+def _channel_names(attributes: Mapping[str, Any]) -> list[str]:
+    """Return the labels of all channels; none where one is missing."""
+    omero = attributes.get("ome", attributes).get("omero") or {}
+    labels = [channel.get("label") for channel in omero.get("channels") or ()]
+    return [str(label) for label in labels] if all(labels) else []
 
 
 def _check_array(path: Path, array: Any) -> None:

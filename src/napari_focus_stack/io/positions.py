@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from .ome_zarr import is_zarr, open_zarr, zarr_axes
 from .photos import is_tiff
 from .reading import read_stack, with_pixel_size
 from .source import PixelSize, StackSource
-from .tiff import open_tiff, tiff_axes
+from .tiff import open_tiff, tiff_axes, tiff_stacks
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,15 @@ class Positions:
     names : tuple of str
     open : callable
         ``open(i)`` opens a stack; it may raise InputError.
+    in_one_file : bool
+        Whether other processes cannot tell them apart by their files.
     """
 
     axes: str
     shape: tuple[int, ...]
     names: tuple[str, ...]
     open: Callable[[int], StackSource]
+    in_one_file: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
@@ -65,6 +69,9 @@ def find_positions(inputs: Sequence[str | Path], pixel_size: PixelSize | None = 
     if path.is_dir():
         return _folders(path, pixel_size)
     if path.is_file() and is_tiff(path):
+        stacks = tiff_stacks(path)
+        if len(stacks) > 1:
+            return _images_of(path, stacks, pixel_size)
         outer = outer_axes(*tiff_axes(path))
         return _in_one_file(path, outer, pixel_size, lambda at: open_tiff(path, at=at)) if outer else None
     return None
@@ -81,6 +88,33 @@ def _folders(path: Path, pixel_size: PixelSize | None) -> Positions | None:
     return Positions("", (len(found),), names, lambda i: read_stack([found[i]], pixel_size=pixel_size))
 
 
+def _images_of(path: Path, names: Sequence[str], pixel_size: PixelSize | None) -> Positions:
+    """Return the images in one TIFF file, which may differ in size: positions of a stage, each perhaps with time."""
+    found: list[tuple[str, int, dict[str, int]]] = []
+    for number, name in enumerate(names):
+        outer = outer_axes(*tiff_axes(path, number))
+        for place in np.ndindex(*outer.values()):
+            at = dict(zip(outer, (int(n) for n in place), strict=True))
+            found.append((" ".join([name, *(f"{axis}{n}" for axis, n in at.items())]), number, at))
+
+    def opened(i: int) -> StackSource:
+        _, number, at = found[i]
+        return _deep_enough(path, with_pixel_size(open_tiff(path, at=at, number=number), pixel_size))
+
+    return Positions("", (len(found),), tuple(_as_file_name(name) for name, *_ in found), opened, in_one_file=True)
+
+
+def _as_file_name(name: str) -> str:
+    return re.sub(r'[\\/:*?"<>|]', "-", name)
+
+
+def _deep_enough(path: Path, stack: StackSource) -> StackSource:
+    if len(stack) < 2:
+        stack.close()
+        raise InputError(f"{path} has no z axis of at least 2 slices; name another file.")
+    return stack
+
+
 def _in_one_file(
     path: Path, outer: dict[str, int], pixel_size: PixelSize | None, open_at: Callable[[dict[str, int]], StackSource]
 ) -> Positions:
@@ -89,10 +123,6 @@ def _in_one_file(
     names = tuple(" ".join(f"{axis}{n}" for axis, n in place.items()) for place in places)
 
     def opened(i: int) -> StackSource:
-        stack = with_pixel_size(open_at(places[i]), pixel_size)
-        if len(stack) < 2:
-            stack.close()
-            raise InputError(f"{path} has no z axis of at least 2 slices; name another file.")
-        return stack
+        return _deep_enough(path, with_pixel_size(open_at(places[i]), pixel_size))
 
     return Positions(axes, shape, names, opened)

@@ -112,6 +112,8 @@ class StackSource:
         The files read.
     chunks : tuple of int or None
         (z, y, x) of the chunks that a part is read in; None where slices are read whole.
+    channels : tuple of str
+        Names of the last axis where it is channels, as the file tells them; empty where it does not.
     """
 
     def __init__(
@@ -127,6 +129,7 @@ class StackSource:
         close: Callable[[], object] | None = None,
         fetch_part: Callable[[int, slice, slice], np.ndarray[Any, Any]] | None = None,
         chunks: tuple[int, int, int] | None = None,
+        channels: Sequence[str] = (),
     ) -> None:
         self.names = tuple(names)
         self.shape = (len(self.names), *(int(n) for n in slice_shape))
@@ -135,6 +138,8 @@ class StackSource:
         self.files = tuple(files)
         self.pixel_size = pixel_size or PixelSize()
         self.chunks = chunks
+        own = len(self.shape) == 4 and not rgb and len(channels) == self.shape[3]
+        self.channels = tuple(str(name) for name in channels) if own else ()
         self._fetch = fetch
         self._fetch_part = fetch_part
         self._lock = threading.Lock()

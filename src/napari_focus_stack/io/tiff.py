@@ -14,7 +14,7 @@ from ..errors import InputError
 from .axes import AxisPlan, plan_axes
 from .photos import ORIENTATION, turned
 from .source import StackSource, checked_count, decoded
-from .tiff_metadata import check_complete, pixel_size_of
+from .tiff_metadata import channel_names_of, check_complete, pixel_size_of
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
@@ -24,18 +24,31 @@ _ALL = slice(None)
 BOMB_BYTES, BOMB_RATIO = 2**30, 2000
 
 
-def tiff_axes(path: Path) -> tuple[str, tuple[int, ...]]:
-    """Return the letters of the axes of a TIFF file's stack, and their lengths."""
+def tiff_stacks(path: Path) -> list[str]:
+    """Return the names of the image stacks in a TIFF file: one, or several such as positions of a stage."""
     from tifffile import TiffFile
 
     check_complete(path)
     with decoded(str(path), lambda: TiffFile(path)) as tif:
-        series = decoded(str(path), lambda: _one_series(path, tif))
+        stacks = decoded(str(path), lambda: [series for series in _pictures(tif) if len(series) > 1])
+        names = [str(series.name or "").strip() or f"image {k}" for k, series in enumerate(stacks)]
+    return names if len(set(names)) == len(names) else [f"{name} {k}" for k, name in enumerate(names)]
+
+
+def tiff_axes(path: Path, number: int | None = None) -> tuple[str, tuple[int, ...]]:
+    """Return the letters of the axes of a TIFF file's stack, of several the one of a `number`, and their lengths."""
+    from tifffile import TiffFile
+
+    check_complete(path)
+    with decoded(str(path), lambda: TiffFile(path)) as tif:
+        series = decoded(str(path), lambda: _one_series(path, tif, number))
         shape, axes = _shape_and_axes(series)
         return axes, shape
 
 
-def open_tiff(path: Path, *, alone: bool = True, at: Mapping[str, int] | None = None) -> StackSource:
+def open_tiff(
+    path: Path, *, alone: bool = True, at: Mapping[str, int] | None = None, number: int | None = None
+) -> StackSource:
     """Open a TIFF file; a single picture is a stack of one slice.
 
     Parameters
@@ -46,6 +59,8 @@ def open_tiff(path: Path, *, alone: bool = True, at: Mapping[str, int] | None = 
         OME-XML names belong to it. Otherwise only its own pages count.
     at : mapping of str to int, optional
         Of several stacks in one file, which: places along axes by their letters.
+    number : int, optional
+        Of several images in one file, which; counted as `tiff_stacks` does.
 
     Raises
     ------
@@ -57,14 +72,14 @@ def open_tiff(path: Path, *, alone: bool = True, at: Mapping[str, int] | None = 
     check_complete(path)
     tif = decoded(str(path), lambda: TiffFile(path) if alone else TiffFile(path, is_ome=False))
     try:
-        return decoded(str(path), lambda: _source(path, tif, at))
+        return decoded(str(path), lambda: _source(path, tif, at, number))
     except BaseException:
         tif.close()
         raise
 
 
-def _source(path: Path, tif: TiffFile, at: Mapping[str, int] | None) -> StackSource:
-    series = _one_series(path, tif)
+def _source(path: Path, tif: TiffFile, at: Mapping[str, int] | None, number: int | None) -> StackSource:
+    series = _one_series(path, tif, number)
     shape, axes = _shape_and_axes(series)
     plan = plan_axes(axes, shape, str(path), at)
     page = series.keyframe
@@ -98,14 +113,22 @@ def _source(path: Path, tif: TiffFile, at: Mapping[str, int] | None) -> StackSou
         close=tif.close,
         fetch_part=fetch_part if orientation <= 1 else None,
         chunks=(1, *page.chunks[:2]) if page.is_tiled and len(page.chunks) in (2, 3) else None,
+        channels=channel_names_of(tif, tif.series.index(series)),
     )
 
 
-def _one_series(path: Path, tif: TiffFile) -> TiffPageSeries:
+def _pictures(tif: TiffFile) -> list[TiffPageSeries]:
+    """Return a file's series, its previews left out."""
+    return [series for series in tif.series if not series.keyframe.is_reduced]
+
+
+def _one_series(path: Path, tif: TiffFile, number: int | None = None) -> TiffPageSeries:
     """Return the stack among a file's series; previews and labels beside it do not matter."""
     if not tif.series:
         raise InputError(f"{path} holds no image; name another file.")
-    first, *others = (series for series in tif.series if not series.keyframe.is_reduced)
+    if number is not None:
+        return [series for series in _pictures(tif) if len(series) > 1][number]
+    first, *others = _pictures(tif)
     for other in others:
         if len(first) == 1 and len(other) == 1:
             raise InputError(

@@ -83,6 +83,19 @@ def pixel_size_of(tif: TiffFile) -> PixelSize:
     return PixelSize(z_um, y_um, x_um)
 
 
+def channel_names_of(tif: TiffFile, series: int = 0) -> list[str]:
+    """Return the names of the channels that OME-XML tells of one image; none where one is missing."""
+    description = tif.pages.first.description if tif.is_ome else ""
+    try:
+        images = ElementTree.fromstring(description).findall("{*}Image") if description else []
+    except ElementTree.ParseError:
+        return []
+    if series >= len(images):
+        return []
+    names = [channel.get("Name") for channel in images[series].findall("{*}Pixels/{*}Channel")]
+    return [str(name) for name in names] if all(names) else []
+
+
 def _pixels_per_unit(page: Any, tag: int) -> float:
     numerator, denominator = page.tags.valueof(tag, default=(0, 1))
     return float(numerator) / denominator if denominator else 0.0

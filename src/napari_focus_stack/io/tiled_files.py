@@ -9,29 +9,29 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import tiled
 from ..chosen import Chosen
 from ..errors import InputError
-from ..filling import PLANES
 from ..noise import NoiseModel
 from ..options import FocusStackOptions
 from ..result import Part
-from ..tiled import Decisions, Tile, TiledRun, TilePlan
+from ..tiled import Decisions, TiledRun, TilePlan
 from .heights import HeightSettings
-from .reading import read_stack
 from .report import plain
-from .source import PixelSize, StackSource
+from .source import PixelSize
+from .tile_files import MAPS, Adjust, TileFiles
+from .workers import HereWorkers, Workers
 from .writing import put_in_place
-from .zarr_image import DEFAULT_FORMAT, ZarrImage, chunk_side, make_array, open_array
+from .zarr_image import DEFAULT_FORMAT
 
 if TYPE_CHECKING:
     from ..sharpness import SharpnessReport
@@ -39,73 +39,6 @@ if TYPE_CHECKING:
 Report = Callable[[int, int], None]
 
 _JOURNAL, _PLAN = "journal.jsonl", "plan.json"
-MAPS = ("image", "index", "height", "confidence")
-
-
-class Workers(Protocol):
-    """What runs jobs: functions of plain arguments that other processes can be given."""
-
-    def run(self, jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
-        """Yield the number and the answer of every job, as they end; a job is a function and its arguments."""
-
-
-class HereWorkers:
-    """Runs one job after the other; each uses all cores."""
-
-    def run(self, jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
-        """Yield the number and the answer of every job."""
-        for number, (function, *arguments) in enumerate(jobs):
-            yield number, function(*arguments)
-
-
-class ClusterWorkers:
-    """Runs jobs on a cluster of dask.distributed; a job whose worker dies is given to another one.
-
-    Parameters
-    ----------
-    client : distributed.Client
-    """
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def run(self, jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
-        """Yield the number and the answer of every job."""
-        from distributed import as_completed
-
-        futures = [self._client.submit(*job, pure=False) for job in jobs]
-        numbers = {future.key: number for number, future in enumerate(futures)}
-        try:
-            for future in as_completed(futures):
-                yield numbers[future.key], future.result()
-        finally:
-            self._client.cancel(futures)
-
-
-class FileReader:
-    """Reads parts of the slices that files hold; opens them anew in every process.
-
-    Parameters
-    ----------
-    inputs : sequence of str
-        As of `read_stack`.
-    """
-
-    def __init__(self, inputs: Sequence[str | Path]) -> None:
-        self._inputs = tuple(str(Path(entry).absolute()) if Path(entry).exists() else str(entry) for entry in inputs)
-
-    def read(self, k: int, rows: slice, columns: slice) -> np.ndarray[Any, Any]:
-        """Return a part of slice `k`."""
-        return _opened(self._inputs).part(k, rows, columns)
-
-    def near(self, rows: slice, columns: slice) -> FileReader:
-        """Return itself."""
-        return self
-
-
-@lru_cache(maxsize=4)
-def _opened(inputs: tuple[str, ...]) -> StackSource:
-    return read_stack(inputs)
 
 
 @dataclass(frozen=True)
@@ -130,6 +63,11 @@ class Folders:
         """What is needed during the run only, beside the first result."""
         _, path = self.finals[0]
         return path.with_name(f".{path.name}.run")
+
+    def files(self, run: TiledRun, workers: Workers) -> TileFiles:
+        """Return the files of a run."""
+        images = {name: self.part(name) for name, _ in self.finals}
+        return TileFiles(run, images, self.scratch, levels=isinstance(workers, HereWorkers))
 
     def clear(self) -> None:
         """Remove all that is not finished."""
@@ -175,6 +113,7 @@ def fuse_into_zarr(
     resume: bool = False,
     identity: Any = None,
     pixel_size: PixelSize | None = None,
+    channels: Sequence[str] = (),
     heights: HeightSettings | None = None,
     zarr_format: int = DEFAULT_FORMAT,
     workers: Workers | None = None,
@@ -197,6 +136,8 @@ def fuse_into_zarr(
     identity : object
         What tells the stack from others, for `resume`; its files and their times.
     pixel_size : PixelSize, optional
+    channels : sequence of str
+        Names of the channels, where these are no colour.
     heights : HeightSettings, optional
         Unit and mask of the height map.
     zarr_format : int
@@ -218,16 +159,18 @@ def fuse_into_zarr(
     )
     plan_file = folders.scratch / _PLAN
     if resume and plan_file.is_file():
-        run = _planned_before(plan_file, asked, stack, rgb, options)
+        files = folders.files(_planned_before(plan_file, asked, stack, rgb, options), workers)
     else:
         run = tiled.tiled_run(stack, rgb, memory=memory, tile=tile, options=options)
+        files = folders.files(run, workers)
         folders.clear()
-        _create(run, folders, zarr_format)
+        files.create(zarr_format)
         # Last: a folder with a plan is one that a run can go on in.
         text = json.dumps({"asked": asked, "decisions": plain(run.decisions), "plan": asdict(run.plan)})
         _write_whole(plan_file, text)
     try:
-        return _run_all(run, reader, folders, heights or HeightSettings(), pixel_size or PixelSize(), workers, progress)
+        heights, pixel_size = heights or HeightSettings(), pixel_size or PixelSize()
+        return _run_all(files, reader, folders, heights, pixel_size, tuple(channels), workers, progress)
     except OSError as error:
         raise InputError(
             f"the results could not be written ({error.strerror or error}); make room, and go on with --resume."
@@ -262,48 +205,19 @@ def _tuples(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _create(run: TiledRun, folders: Folders, zarr_format: int) -> None:
-    shape = run.shape[1:3]
-    names = [name for name, _ in folders.finals]
-    for name in names:
-        image = _image(run, folders, name)
-        front = run.shape[3:] if name == "image" else ()
-        dtype = {"image": run.dtype, "index": np.uint16}.get(name, np.float32)
-        image.create((*front, *shape), dtype, run.plan.side, zarr_format)
-    folders.scratch.mkdir(parents=True, exist_ok=True)
-    if _needs_heights(run, names):
-        scale = run.filling.scale
-        chunks = tuple(chunk_side(side // scale, n) for side, n in zip(run.plan.side, run.map_shape, strict=True))
-        make_array(
-            folders.scratch / "unfilled", (PLANES, *run.map_shape), np.float32, (1, *chunks), 2, compressed=False
-        )
-        for turn in range(run.filling.rounds):
-            make_array(folders.scratch / f"filled-{turn}", run.map_shape, np.float32, chunks, 2, compressed=False)
-
-
-def _needs_heights(run: TiledRun, names: Iterable[str]) -> bool:
-    return bool({"height", "confidence"} & set(names)) or (run.filling.transparent and "index" in names)
-
-
-def _image(run: TiledRun, folders: Folders, name: str) -> ZarrImage:
-    axes = "cyx" if name == "image" and len(run.shape) == 4 else "yx"
-    return ZarrImage(folders.part(name), axes, nearest=name == "index")
-
-
 def _run_all(
-    run: TiledRun,
+    files: TileFiles,
     reader: tiled.Reader,
     folders: Folders,
     heights: HeightSettings,
     pixel_size: PixelSize,
+    channels: tuple[str, ...],
     workers: Workers,
     progress: Report | None,
 ) -> TiledOutcome:
-    names = tuple(name for name, _ in folders.finals)
+    run = files.run
     tiles = list(run.plan)
-    filled = _needs_heights(run, names)
-    turns = 2 * run.filling.rounds + 1 if filled else 0
-    total, done = len(tiles) * (1 + turns), 0
+    total, done = len(tiles) * (1 + (2 * files.rounds + 1 if files.fills_heights else 0)), 0
 
     def step() -> None:
         nonlocal done
@@ -311,28 +225,29 @@ def _run_all(
         if progress is not None:
             progress(done, total)
 
-    parts, journal = _journalled(folders.scratch / _JOURNAL)
+    parts, journal = _journalled(files.scratch / _JOURNAL)
     resumed = len(parts)
     left = [tile for tile in tiles if tile.number not in parts]
     done = resumed
-    jobs = [(_fuse_tile, run, reader.near(*tile.window), tile, folders, filled) for tile in left]
+    jobs = [(files.fuse, reader.near(*tile.window), tile) for tile in left]
     with closing(workers.run(jobs)) as answers:  # type: ignore[type-var]
         for number, part in answers:
             tile = left[number]
             parts[tile.number] = part
             journal(tile.number, part)
             step()
-    if filled:
-        _fill_heights(run, folders, heights, pixel_size, workers, step)
+    if files.fills_heights:
+        _fill_heights(files, partial(heights.height_map, pixel_size=pixel_size), workers, step)
     facts = {"options": plain(run.options), "noise": plain(run.decisions.noise)}
-    for name in names:
+    for name in files.images:
         text = heights.describe(pixel_size) if name == "height" else _MEANING[name]
         own = {"description": text, "z_step_um": pixel_size.z_um}
         if name == "height":
             own["unit"] = heights.unit
         title = dict(folders.finals)[name].name.split(".")[0]
         rgb = name == "image" and bool(run.rgb)
-        _image(run, folders, name).finish(pixel_size, name=title, rgb=rgb, facts=plain({**own, **facts}))
+        labels = channels if name == "image" else ()
+        files.image(name).finish(pixel_size, name=title, rgb=rgb, channels=labels, facts=plain({**own, **facts}))
     folders.rename()
     in_order = [parts[tile.number] for tile in tiles]
     warnings = tuple(dict.fromkeys(text for part in in_order for text in part.warnings))
@@ -369,29 +284,8 @@ def _journalled(path: Path) -> tuple[dict[int, Part], Callable[[int, Part], None
     return known, note
 
 
-def _fuse_tile(run: TiledRun, reader: tiled.Reader, tile: Tile, folders: Folders, heights: bool) -> Part:
-    """Fuse one tile, write it, and return what is told of it, without pixels."""
-    part = run.fuse(reader, tile)
-    names = [name for name, _ in folders.finals]
-    pixels = np.moveaxis(part.image, -1, 0) if part.image.ndim == 3 else part.image
-    _image(run, folders, "image").write((..., *tile.core), pixels)
-    if "index" in names and not run.filling.transparent:
-        _image(run, folders, "index").write(tile.core, part.index)
-    if heights:
-        open_array(folders.scratch / "unfilled")[(slice(None), *run.map_core(tile))] = part.unfilled
-    nothing: np.ndarray[Any, Any] = np.empty((0, 0))
-    return replace(part, image=nothing, index=nothing, unfilled=nothing)
-
-
-def _fill_heights(
-    run: TiledRun,
-    folders: Folders,
-    heights: HeightSettings,
-    pixel_size: PixelSize,
-    workers: Workers,
-    step: Callable[[], None],
-) -> None:
-    tiles = list(run.plan)
+def _fill_heights(files: TileFiles, adjust: Adjust, workers: Workers, step: Callable[[], None]) -> None:
+    tiles = list(files.run.plan)
 
     def answers(jobs: list[tuple[Any, ...]]) -> dict[int, Any]:
         found = {}
@@ -401,35 +295,8 @@ def _fill_heights(
                 step()
         return found
 
-    for turn in range(run.filling.rounds):
-        cells = answers([(_coarse_cells, run, tile, folders.scratch, turn) for tile in tiles])
-        grid = tiled.solved_grid(run, [cells[tile.number] for tile in tiles])
-        answers([(_refine, run, tile, folders.scratch, turn, grid) for tile in tiles])
-    answers([(_write_maps, run, tile, folders, heights, pixel_size) for tile in tiles])
-
-
-def _seen(run: TiledRun, tile: Tile, scratch: Path, turn: int) -> tuple[Any, Any]:
-    window = run.map_window(tile)
-    unfilled = np.asarray(open_array(scratch / "unfilled")[(slice(None), *window)])
-    return unfilled, np.asarray(open_array(scratch / f"filled-{turn - 1}")[window]) if turn else None
-
-
-def _coarse_cells(run: TiledRun, tile: Tile, scratch: Path, turn: int) -> Any:
-    return tiled.coarse_of(run, tile, *_seen(run, tile, scratch, turn))
-
-
-def _refine(run: TiledRun, tile: Tile, scratch: Path, turn: int, grid: Any) -> None:
-    filled = tiled.refined_of(run, tile, *_seen(run, tile, scratch, turn), grid)
-    open_array(scratch / f"filled-{turn}")[run.map_core(tile)] = filled
-
-
-def _write_maps(run: TiledRun, tile: Tile, folders: Folders, heights: HeightSettings, pixel_size: PixelSize) -> None:
-    seen = _seen(run, tile, folders.scratch, run.filling.rounds)
-    index, height, confidence = tiled.maps_of(run, tile, *seen)
-    height = heights.height_map(height, confidence, pixel_size)
-    maps: dict[str, np.ndarray[Any, Any]] = {"height": height, "confidence": confidence}
-    if run.filling.transparent:
-        maps["index"] = index
-    for name, _ in folders.finals:
-        if name in maps:
-            _image(run, folders, name).write(tile.core, maps[name])
+    for turn in range(files.rounds):
+        cells = answers([(files.coarse_cells, tile, turn) for tile in tiles])
+        grid = tiled.solved_grid(files.run, [cells[tile.number] for tile in tiles])
+        answers([(files.refine, tile, turn, grid) for tile in tiles])
+    answers([(files.write_maps, tile, adjust) for tile in tiles])

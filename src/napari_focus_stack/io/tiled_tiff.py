@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,14 @@ _TILE_PX = 512
 
 
 def write_tiled_tiff(
-    path: Path, zarr: Path, *, rgb: bool, pixel_size: PixelSize, description: str, axes: str = ""
+    path: Path,
+    zarr: Path,
+    *,
+    rgb: bool,
+    pixel_size: PixelSize,
+    description: str,
+    axes: str = "",
+    channels: Sequence[str] = (),
 ) -> None:
     """Write the finest level of an OME-Zarr image as a tiled, compressed OME-TIFF.
 
@@ -31,6 +38,8 @@ def write_tiled_tiff(
     description : str
     axes : str
         Letters of its axes, where there are more than these.
+    channels : sequence of str
+        Names of its channels, where they are no colour.
     """
     import tifffile
 
@@ -53,7 +62,7 @@ def write_tiled_tiff(
         predictor=array.dtype.kind in "ui" and array.dtype.itemsize <= 4,
         bigtiff=int(np.prod(shape)) * array.dtype.itemsize > 2**31,
         ome=array.dtype.name in OME_TYPES,
-        **tiff_metadata(axes, array.dtype, pixel_size, description),
+        **tiff_metadata(axes, array.dtype, pixel_size, description, () if colour else channels),
     )
 
 

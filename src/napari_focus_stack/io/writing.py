@@ -158,6 +158,7 @@ def write_image(
     description: str = "",
     zarr_format: int = DEFAULT_FORMAT,
     nearest: bool = False,
+    channels: Sequence[str] = (),
 ) -> None:
     """Write one image; the ending chooses the format.
 
@@ -177,6 +178,8 @@ def write_image(
         2 for OME-Zarr 0.4, 3 for 0.5.
     nearest : bool
         Whether a pyramid takes pixels as they are, rather than means.
+    channels : sequence of str
+        Names of the last axis where it is channels; kept in OME-TIFF and OME-Zarr.
 
     Raises
     ------
@@ -187,10 +190,10 @@ def write_image(
     _check_ending(path, image.dtype, image.shape[2] if image.ndim == 3 else 1)
     image = np.ascontiguousarray(image)
     if path.suffix.lower() in ZARR_ENDINGS:
-        _write_zarr(path, image, rgb, pixel_size or PixelSize(), description, zarr_format, nearest)
+        _write_zarr(path, image, rgb, pixel_size or PixelSize(), description, zarr_format, nearest, channels)
         return
     if path.suffix.lower() in TIFF_ENDINGS:
-        _write_tiff(path, image, rgb, pixel_size or PixelSize(), description)
+        _write_tiff(path, image, rgb, pixel_size or PixelSize(), description, channels)
     elif image.dtype == np.uint16 and image.ndim == 3:
         _write_deep_png(path, image)
     else:
@@ -207,6 +210,7 @@ def _write_zarr(
     description: str,
     zarr_format: int,
     nearest: bool,
+    channels: Sequence[str],
 ) -> None:
     colour = image.ndim == 3
     target = ZarrImage(path, "cyx" if colour else "yx", nearest=nearest)
@@ -214,16 +218,18 @@ def _write_zarr(
     target.create(pixels.shape, image.dtype, (_ZARR_CHUNK_PX, _ZARR_CHUNK_PX), zarr_format)
     target.write((...,), pixels)
     facts = {"description": description, "z_step_um": size.z_um}
-    target.finish(size, name=path.name.strip(".").split(".")[0], rgb=rgb, facts=facts)
+    target.finish(size, name=path.name.strip(".").split(".")[0], rgb=rgb, channels=channels, facts=facts)
 
 
-def _write_tiff(path: Path, image: np.ndarray[Any, Any], rgb: bool, size: PixelSize, description: str) -> None:
+def _write_tiff(
+    path: Path, image: np.ndarray[Any, Any], rgb: bool, size: PixelSize, description: str, channels: Sequence[str]
+) -> None:
     import tifffile
 
-    channels = image.ndim == 3 and not rgb
-    pixels = np.moveaxis(image, -1, 0) if channels else image
+    apart = image.ndim == 3 and not rgb
+    pixels = np.moveaxis(image, -1, 0) if apart else image
     ome = image.dtype.name in OME_TYPES
-    axes = "CYX" if channels else "YXS" if image.ndim == 3 else "YX"
+    axes = "CYX" if apart else "YXS" if image.ndim == 3 else "YX"
     tifffile.imwrite(
         path,
         pixels,
@@ -234,16 +240,20 @@ def _write_tiff(path: Path, image: np.ndarray[Any, Any], rgb: bool, size: PixelS
         compression="zlib",
         predictor=image.dtype.kind in "ui" and image.itemsize <= 4,
         maxworkers=thread_count(),
-        **tiff_metadata(axes, image.dtype, size, description),
+        **tiff_metadata(axes, image.dtype, size, description, channels if apart else ()),
     )
 
 
-def tiff_metadata(axes: str, dtype: Any, size: PixelSize, description: str) -> dict[str, Any]:
+def tiff_metadata(
+    axes: str, dtype: Any, size: PixelSize, description: str, channels: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return the arguments of tifffile that say what an image is and how large its pixels are."""
     ome = np.dtype(dtype).name in OME_TYPES
     metadata: dict[str, Any] = {"axes": axes}
     if ome and description:
         metadata["Description"] = description
+    if ome and channels:
+        metadata["Channel"] = {"Name": list(channels)}
     for axis, um in (("Z", size.z_um), ("Y", size.y_um), ("X", size.x_um)):
         if ome and um is not None:
             metadata |= {f"PhysicalSize{axis}": um, f"PhysicalSize{axis}Unit": "\u00b5m"}

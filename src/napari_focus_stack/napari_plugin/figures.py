@@ -46,7 +46,7 @@ class FiguresInView:
 
     def refresh(self) -> None:
         """Follow another result."""
-        shown = self._host.shown_of_chosen()
+        shown = self._host.told_of_chosen()
         self._panel.warn(shown.warnings if shown is not None else ())
         self._show_sharpness()
         self.show_surface()
@@ -79,7 +79,7 @@ class FiguresInView:
             self._panel.surface_figures.show_report(report)
 
     def _show_sharpness(self) -> None:
-        shown = self._host.shown_of_chosen()
+        shown = self._host.told_of_chosen()
         position = None if shown is None else self._host.position_in_view(shown.choice)
         chosen = {} if shown is None or position is None else shown.results.chosen.get(position, {})
         report = None if shown is None or position is None else shown.results.reports.get(position)
@@ -91,8 +91,8 @@ class FiguresInView:
         self._mark_slice()
 
     def _mark_slice(self) -> None:
-        shown = self._host.shown_of_chosen()
-        if shown is not None:
+        shown = self._host.told_of_chosen()
+        if shown is not None and shown.choice.layer in self._host.viewer.layers:
             choice = shown.choice
             k = choice.index_in_view(choice.focus_axis, self._host.viewer)
             self._panel.sharpness_view.plot.set_slice_in_view(k)

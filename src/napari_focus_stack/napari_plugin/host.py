@@ -78,6 +78,9 @@ class PanelHost(Protocol):
     def shown_of_chosen(self) -> Shown | None:
         """Return the result on show if it is of the stack and the axis that are chosen now."""
 
+    def told_of_chosen(self) -> Shown | None:
+        """Return the same, be it one in tiles, whose pixels lie in files: for its figures."""
+
     def shown_layer(self, field: str) -> Image | None:
         """Return the layer of one result of the chosen stack, if it is there."""
 

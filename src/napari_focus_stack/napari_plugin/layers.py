@@ -127,6 +127,15 @@ class StackView:
             where[axis] = some
         return np.asarray(self.pixels[tuple(where)])
 
+    @property
+    def chunks(self) -> tuple[int, int, int] | None:
+        """(z, y, x) of the chunks that the pixels are stored in; None where none are known."""
+        chunk = getattr(self.pixels, "chunksize", None) or getattr(self.pixels, "chunks", None)
+        if not isinstance(chunk, tuple) or not all(isinstance(n, int) for n in chunk):
+            return None
+        y, x = _plane_axes(len(self.pixels.shape) - self.rgb, self.focus_axis)
+        return chunk[self.focus_axis], chunk[y], chunk[x]
+
 
 @dataclass(frozen=True)
 class AlignedView(StackView):

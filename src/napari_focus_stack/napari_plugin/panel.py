@@ -59,6 +59,11 @@ class FocusStackPanel(Container):  # type: ignore[misc]
         )
         self.fuse_button = PushButton(text="F&use")
         self.cancel_button = PushButton(text="&Cancel", enabled=False)
+        self.tiles_button = PushButton(
+            text="Fuse in &tiles",
+            visible=False,
+            tooltip="Needs little memory, whatever the size: what is in view comes first, and results lie in files.",
+        )
         self.progress_bar = ProgressBar(min=0, max=1, value=0)
         self.description, self.status_line, self.warning_lines = _sentence(), _sentence(), _sentence()
         self.chosen_line = _sentence()
@@ -101,6 +106,7 @@ class FocusStackPanel(Container):  # type: ignore[misc]
         rows.addWidget(_folded(self.height_section, height_rows))
         rows.addLayout(_side_by_side(self.fuse_button.native, self.cancel_button.native, self.live_box.native))
         for below in (
+            self.tiles_button.native,
             self.progress_bar.native,
             self.status_line,
             self.warning_lines,

@@ -90,26 +90,34 @@ class ResultLayers:
             kind = RESULT_KINDS[field]
             pixels = getattr(results, field)
             told = provenance(results, source, kind)
-            look = _map_look(kind, results.slices) if kind.colormap else _fused_look(source)
+            look = look_of(kind, source, results.slices)
             if field == "height" and heights is not None:
                 pixels = heights.pixels
                 told |= {"unit": heights.unit, **heights.facts}
                 look["contrast_limits"] = heights.limits
             metadata = {METADATA_KEY: told}
             layer = shown.get(field)
+            if layer is not None and not isinstance(layer.data, np.ndarray):
+                # Of a run in tiles; napari does not turn a pyramid into an array.
+                self.remove(choice.key, field)
+                layer = None
             if layer is not None and layer.ndim == len(placement.keywords["scale"]):
                 before = layer.metadata.get(METADATA_KEY, {})
                 update_layer(layer, pixels, placement, metadata)
                 if field == "height":
                     _count_anew(layer, before, told, look["contrast_limits"])
             else:
-                name = f"{source.name} {_title(told)}"
+                name = f"{source.name} {title_of(told)}"
                 if hidden:
                     look["visible"] = False
                 keywords = {**look, **placement.keywords, "metadata": metadata, "name": name}
                 shown[field] = self._viewer.add_image(pixels, multiscale=False, **keywords)
                 added.append(shown[field])
         return added
+
+    def adopt(self, key: tuple[str, int], field: str, layer: Image) -> None:
+        """Take a layer that is in the viewer for one of ours."""
+        self._layers.setdefault(key, {})[field] = layer
 
     def get(self, key: tuple[str, int], field: str) -> Image | None:
         """Return one of our layers, if it is there."""
@@ -156,7 +164,7 @@ def provenance(results: StackResults, source: Image, kind: ResultKind) -> dict[s
     }
 
 
-def _title(told: dict[str, Any]) -> str:
+def title_of(told: dict[str, Any]) -> str:
     """Return what a result is called: heights in a unit of length say so."""
     unit = f" ({told['unit']})" if told["result"] == "height" and told["unit"] != SLICES else ""
     return f"{told['result']}{unit}"
@@ -166,8 +174,13 @@ def _count_anew(layer: Image, before: dict[str, Any], told: dict[str, Any], limi
     """Let the colours, and the name, follow heights that are counted from elsewhere or in another unit."""
     if any(before.get(fact) != told.get(fact) for fact in ("unit", "zero")):
         layer.contrast_limits = limits
-    if "unit" in before and layer.name.endswith(_title(before)):
-        layer.name = layer.name.removesuffix(_title(before)) + _title(told)
+    if "unit" in before and layer.name.endswith(title_of(before)):
+        layer.name = layer.name.removesuffix(title_of(before)) + title_of(told)
+
+
+def look_of(kind: ResultKind, source: Image, slices: int) -> dict[str, Any]:
+    """Return how a new layer of a result is shown."""
+    return _map_look(kind, slices) if kind.colormap else _fused_look(source)
 
 
 def _fused_look(source: Image) -> dict[str, Any]:

@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QTimer
 
 from ..errors import InputError
+from .in_tiles import check_fits
 from .layers import Position, StackChoice
 from .preview import Preview
 from .quick_looks import QuickLooks
+from .tiled_run import TileProgress
 from .worker import FocusRunner, Job, RunFailure, RunProgress, StackResults
 
 if TYPE_CHECKING:
     from ..alignment import Alignment
     from ..options import FocusStackOptions
     from .host import PanelHost
+    from .in_tiles import TiledRuns
     from .panel import FocusStackPanel
+    from .tiled_run import TilesDone
 
 _LIVE_DELAY_MS = 40
 
@@ -33,6 +37,7 @@ class PanelRuns:
         Its rows tell the options, its bar how far a run is.
     host : PanelHost
         The same panel, as it tells of the stack that is chosen and of the result on show.
+    tiles : TiledRuns
     on_results : callable
         Gets the stack and the results of a fusion that came to its end.
     on_change : callable
@@ -43,10 +48,11 @@ class PanelRuns:
         self,
         panel: FocusStackPanel,
         host: PanelHost,
+        tiles: TiledRuns,
         on_results: Callable[[StackChoice, StackResults], None],
         on_change: Callable[[], None],
     ) -> None:
-        self._panel, self._host = panel, host
+        self._panel, self._host, self._tiles = panel, host, tiles
         self._on_results, self._on_change = on_results, on_change
         self._runner = FocusRunner(self._show_progress, self._end, self._show_preview)
         self._quick_looks = QuickLooks(host)
@@ -84,6 +90,7 @@ class PanelRuns:
             return
         try:
             options = self._panel.option_rows.options()
+            check_fits(chosen, options, offered=self._tiles.offered(chosen, options))
             quick_look = self._quick_looks.plan(options) if live else None
             self._given = self._host.given_alignment()
             self._runner.start(chosen.stack, options, quick_look, self._known(chosen, options, live=live))
@@ -93,6 +100,18 @@ class PanelRuns:
         self._job_end = None
         self._began = perf_counter()
         self._begin(chosen)
+
+    def fuse_in_tiles(self, maps: list[str], on_end: Callable[[TilesDone], None]) -> None:
+        """Fuse the chosen stack tile by tile, what is in view first, into files that layers show meanwhile."""
+        chosen, options = self._host.chosen(), self._host.options()
+        if self._host.closed or chosen is None or options is None or self._runner.running:
+            return
+        try:
+            job = self._tiles.job(chosen, options, maps, self._host.height_view())
+        except (InputError, OSError) as refusal:
+            self._fail(refusal)
+            return
+        self.start_job(job, on_end)
 
     def _known(self, chosen: StackChoice, options: FocusStackOptions, *, live: bool) -> dict[Position, Alignment]:
         """Return what need not be estimated: what is given, or what the run before found."""
@@ -160,6 +179,8 @@ class PanelRuns:
             bar = self._panel.progress_bar
             bar.max, bar.value = progress.total, progress.done
             bar.native.setFormat(str(progress))
+            if isinstance(progress, TileProgress):
+                self._tiles.follow(progress)
 
     def _show_preview(self, preview: Preview) -> None:
         if not self._host.closed and self._runner.options is not None:
@@ -168,6 +189,9 @@ class PanelRuns:
     def _end(self, outcome: Any) -> None:
         ran_on, self._ran_on = self._ran_on, None
         job_end, self._job_end = self._job_end, None
+        gone = self._host.closed or ran_on is None or not ran_on.is_there(self._host.viewer)
+        if gone or outcome is None or isinstance(outcome, RunFailure):
+            self._tiles.discard()
         if self._host.closed or ran_on is None:
             return
         if self._again:

@@ -88,6 +88,12 @@ class ResultOnShow:
             else:
                 self._turns.add(partial(self.show_layer, field))
 
+    def give_way(self, choice: StackChoice) -> None:
+        """Let another result of a stack be shown, whose layers took the place of ours."""
+        if self.of(choice) is not None:
+            self.shown = None
+            self._turns.clear()
+
     def show_layer(self, field: str) -> None:
         """Add or update the layer of one result."""
         shown = self.shown

@@ -13,6 +13,7 @@ from .collector import put_off_full_collection
 from .figures import FiguresInView
 from .heights import HeightView
 from .host import Shown
+from .in_tiles import TiledRuns
 from .layers import METADATA_KEY, Position, StackChoice
 from .panel import FocusStackPanel
 from .remembered import Remembered, keep, recall
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from ..alignment import Alignment
     from .samples import LayerTuple
+    from .tiled_run import TilesDone
 
 _SEEN_MS = 200
 _NO_STACK = "No image layer has a z axis: open a z-stack to fuse it."
@@ -57,7 +59,8 @@ class FocusStackWidget(FocusStackPanel):
         self._result = ResultOnShow(
             napari_viewer, self.native, maps, self.height_controls.view, self.heights_seen.refresh
         )
-        self._runs = PanelRuns(self, self, self._show_results, self._refresh)
+        self._tiles = TiledRuns(napari_viewer, self.result_layers)
+        self._runs = PanelRuns(self, self, self._tiles, self._show_results, self._refresh)
         self._figures = FiguresInView(self, self)
         for section in self.sections:
             section.attach(self)
@@ -81,11 +84,14 @@ class FocusStackWidget(FocusStackPanel):
             widget.changed.connect(self._option_changed)
         self.height_box.changed.connect(self._result.show_maps)
         self.confidence_box.changed.connect(self._result.show_maps)
+        self.height_box.changed.connect(self._refresh)
+        self.confidence_box.changed.connect(self._refresh)
         for control in (self.height_controls.level, self.height_controls.trust, self.height_controls.mask):
             control.changed.connect(self._result.level_anew)
             control.changed.connect(self._figures.show_surface)
         self.height_section.toggled.connect(self._figures.show_surface)
         self.fuse_button.changed.connect(self.fuse)
+        self.tiles_button.changed.connect(self.fuse_in_tiles)
         self.cancel_button.changed.connect(self.cancel)
         self.sharpness_view.plot.slice_clicked.connect(self._go_to_slice)
         self.measures.report_chosen.connect(self.sharpness_view.show_report)
@@ -124,6 +130,7 @@ class FocusStackWidget(FocusStackPanel):
         self._runs.layers_changed()
         if self._result.forget_removed():
             self._runs.stack_is_gone()
+        self._tiles.forget_removed()
         if self.stack_rows.offer_layers():
             self._stack_changed()
         else:
@@ -175,8 +182,31 @@ class FocusStackWidget(FocusStackPanel):
         return self._runs.busy or self._result.busy or self._figures.busy
 
     def fuse(self) -> None:
-        """Fuse the chosen stack with the options as they are set."""
-        self._runs.fuse()
+        """Fuse the chosen stack with the options as they are set; in tiles where it is large and loaded lazily."""
+        chosen = self.chosen()
+        if chosen is not None and self._tiles.suits(chosen, self._options_for_tiles()):
+            self.fuse_in_tiles()
+        else:
+            self._runs.fuse()
+
+    def fuse_in_tiles(self) -> None:
+        """Fuse the chosen stack tile by tile, what is in view first, into files that layers show meanwhile."""
+        self._runs.fuse_in_tiles(self._maps_wanted(), self._keep_tiles)
+
+    def _keep_tiles(self, done: TilesDone) -> None:
+        shown = self._tiles.keep(done)
+        if shown is not None:
+            self._result.give_way(shown.choice)
+            self._runs.stack_is_gone()
+            self._keep()
+
+    def _maps_wanted(self) -> list[str]:
+        boxes = {"height": self.height_box, "confidence": self.confidence_box}
+        return [name for name, box in boxes.items() if box.value]
+
+    def _options_for_tiles(self) -> FocusStackOptions | None:
+        # Slices are aligned whole.
+        return self.options() if self.given_alignment() is None else None
 
     def cancel(self) -> None:
         """Stop the run at the next slice; nothing is added."""
@@ -207,12 +237,14 @@ class FocusStackWidget(FocusStackPanel):
         self._runs.shut_down()
         self._result.shut_down()
         self._figures.shut_down()
+        self._tiles.shut_down()
         for section in self.sections:
             section.shut_down()
         self._leave_viewer()
 
     def _show_results(self, choice: StackChoice, results: StackResults) -> None:
         self._keep()
+        self._tiles.forget(choice)
         self._result.show(choice, results)
 
     # ---- options -------------------------------------------------------------------------------
@@ -269,6 +301,10 @@ class FocusStackWidget(FocusStackPanel):
         """Return the result on show if it is of the stack and the axis that are chosen now."""
         return self._result.of(self.chosen())
 
+    def told_of_chosen(self) -> Shown | None:
+        """Return the same, be it one in tiles, whose pixels lie in files: for its figures."""
+        return self.shown_of_chosen() or self._tiles.shown_of(self.chosen())
+
     def shown_layer(self, field: str) -> Image | None:
         """Return the layer of one result of the chosen stack, if it is there."""
         shown = self.shown_of_chosen()
@@ -297,9 +333,12 @@ class FocusStackWidget(FocusStackPanel):
         self.description.setText(_NO_STACK if chosen is None else describe_run(chosen.stack, self.options()))
         self.sample_button.visible = chosen is None
         self.fuse_button.enabled = chosen is not None and not running
+        self.tiles_button.visible = self._tiles.offered(chosen, self._options_for_tiles())
+        self.tiles_button.enabled = not running
         self.cancel_button.enabled = running
         self.progress_bar.visible = running
-        if self._runs.outdated and not running:
+        outdated = self._runs.outdated or self._tiles.outdated(chosen, self.options(), self._maps_wanted())
+        if outdated and not running:
             self.say(_OUTDATED)
         elif self.status_line.text() == _OUTDATED:
             self.say("")
@@ -308,14 +347,15 @@ class FocusStackWidget(FocusStackPanel):
             section.refresh()
 
     def _view_moved(self) -> None:
-        if self.closed or self._result.shown is None or not self._result.shown.choice.is_there(self.viewer):
+        told = None if self.closed else self.told_of_chosen() or self._result.shown
+        if told is None or not told.choice.is_there(self.viewer):
             return
         self._figures.view_moved()
         for section in self.sections:
             section.view_moved()
 
     def _go_to_slice(self, k: int) -> None:
-        shown = self.shown_of_chosen()
+        shown = self.told_of_chosen()
         if shown is not None:
             shown.choice.go_to_slice(k, self.viewer)
 

@@ -353,21 +353,37 @@ class FocusRunner:
         self._on_end(outcome)
 
 
+def run_bytes(stack: LayerStack, options: FocusStackOptions | None) -> int:
+    """Return about how many bytes a run needs above the stack itself, all results included.
+
+    Raises
+    ------
+    InputError
+        If the core refuses the stack.
+    """
+    from ..pipeline import memory_needed
+
+    view = stack.at((0,) * len(stack.outer_axes))
+    pixels = int(np.prod(view.shape[1:3]))
+    kept = pixels * (int(np.prod(view.shape[3:])) * view.dtype.itemsize + _BYTES_OF_MAPS)
+    return memory_needed(view.shape, view.dtype, options) + (stack.position_count - 1) * kept
+
+
 def describe_run(stack: LayerStack, options: FocusStackOptions | None) -> str:
     """Return the size of a stack and the memory a run needs, or why the core refuses it."""
-    from ..pipeline import memory_needed
+    from ..machine import free_memory
 
     view = stack.at((0,) * len(stack.outer_axes))
     size = "×".join(str(n) for n in view.shape[:3])
     colour = "RGB " if stack.rgb else ""
     several = f"{stack.position_count} stacks of " if stack.position_count > 1 else ""
     try:
-        one = memory_needed(view.shape, view.dtype, options)
+        needed = run_bytes(stack, options)
     except InputError as refusal:
         return str(refusal)
-    pixels = int(np.prod(view.shape[1:3]))
-    kept = pixels * (int(np.prod(view.shape[3:])) * view.dtype.itemsize + _BYTES_OF_MAPS)
-    return f"{several}{size} {colour}{view.dtype} · needs about {_readable(one + (stack.position_count - 1) * kept)}"
+    free = free_memory()
+    short = f", but {_readable(free)} are free" if needed > free else ""
+    return f"{several}{size} {colour}{view.dtype} · needs about {_readable(needed)}{short}"
 
 
 def _readable(count: int) -> str:

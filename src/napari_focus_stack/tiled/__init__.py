@@ -17,7 +17,7 @@ from .lazy import TiledResult, focus_stack_tiled, lazy_result
 from .plan import BASE_BYTES, Tile, TilePlan, plan_tiles
 from .readers import ArrayReader, DaskReader, PartReader, Reader, SliceReader, reader_of
 from .run import TiledRun
-from .setup import DEFAULT_MEMORY, bytes_of, plan_for, tiled_run
+from .setup import DEFAULT_MEMORY, bytes_of, check_options, plan_for, tiled_run, tiled_run_steps
 
 __all__ = [
     "BASE_BYTES",
@@ -33,6 +33,7 @@ __all__ = [
     "TiledResult",
     "TiledRun",
     "bytes_of",
+    "check_options",
     "coarse_of",
     "decide",
     "focus_stack_tiled",
@@ -44,4 +45,5 @@ __all__ = [
     "refined_of",
     "solved_grid",
     "tiled_run",
+    "tiled_run_steps",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,14 +13,14 @@ from ..chosen import Chosen
 from ..filling import HeightFilling
 from ..noise import NoiseModel, estimate_noise
 from ..options import FocusStackOptions
-from ..pipeline import memory_needed, read_ahead, slices_for_noise, stack_noise
+from ..pipeline import Progress, memory_needed, run_to_end, slices_for_noise, stack_noise, stacked
 from ..run import chosen_levels
 from ..slices import SliceKind, Slices
 from ..stacker import FocusStacker
 from ..whole import Number, Whole
 from .patches import Sample
 from .plan import BASE_BYTES
-from .readers import reader_of
+from .readers import read_whole, reader_of
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,13 @@ def decide(stack: Any, rgb: bool | None, options: FocusStackOptions, memory: int
     memory : int
         In bytes.
     """
+    return run_to_end(decide_steps(stack, rgb, options, memory))
+
+
+def decide_steps(
+    stack: Any, rgb: bool | None, options: FocusStackOptions, memory: int
+) -> Generator[Progress, None, Decisions]:
+    """Do what `decide` does, giving control back after every slice."""
     slices = Slices(stack, rgb)
     kind, count = slices.kind, len(slices)
     height, width = kind.shape[:2]
@@ -86,15 +93,13 @@ def decide(stack: Any, rgb: bool | None, options: FocusStackOptions, memory: int
     if BASE_BYTES + memory_needed((count, *kind.shape), kind.dtype, options) <= memory:
         noise = stack_noise(slices)
     else:
-        sample = Sample(reader_of(stack), kind, count)
+        sample = Sample(reader_of(stack), kind, count, whole=read_whole(stack))
         patches = [patch for k in slices_for_noise(slices) for patch in sample.patches(k)]
         colours = [_kind_of_patch(patch, kind).checked(patch)[..., : kind.channels] for patch in patches]
         noise = estimate_noise([colour for colour in colours if np.isfinite(colour).any()] or colours)
         slices = Slices(sample, rgb)
     stacker = FocusStacker((count, *slices.kind.shape), options, noise, rgb=rgb, whole=Whole())
-    for _, image in read_ahead(slices):
-        stacker.add(image)
-        del image
+    yield from stacked(slices, stacker)
     result = stacker.result()
     numbers = dict(stacker.whole.taken)
     if slices.kind.shape != kind.shape and "whole pixels: smallest region" in numbers:

@@ -15,10 +15,14 @@ _PATCHES, _PATCH_PX, _BLEND_PX = 4, 512, 32
 
 
 class Sample:
-    """Patches of all slices, evenly spread over the image and blended into a smaller one."""
+    """Patches of all slices, evenly spread over the image and blended into a smaller one.
 
-    def __init__(self, reader: Reader, like: SliceKind, slices: int) -> None:
-        self._reader = reader
+    Slices are read `whole` where that takes no longer than a part of them.
+    """
+
+    def __init__(self, reader: Reader, like: SliceKind, slices: int, *, whole: bool = False) -> None:
+        self._reader, self._whole = reader, whole
+        self._size = like.shape[:2]
         self._starts = [_patch_starts(n) for n in like.shape[:2]]
         self._sides = [_PATCH_PX if len(s) > 1 else n for s, n in zip(self._starts, like.shape[:2], strict=True)]
         y, x = (len(s) * side - (len(s) - 1) * _BLEND_PX for s, side in zip(self._starts, self._sides, strict=True))
@@ -27,6 +31,9 @@ class Sample:
 
     def patches(self, k: int) -> list[npt.NDArray[Any]]:
         """Return the patches of a slice, as they are."""
+        if self._whole:
+            image = self._reader.read(k, slice(0, self._size[0]), slice(0, self._size[1]))
+            return [image[rows, columns] for rows, columns in self._places()]
         return [self._reader.read(k, rows, columns) for rows, columns in self._places()]
 
     def _places(self) -> list[tuple[slice, slice]]:

@@ -103,6 +103,20 @@ def reader_of(stack: Any) -> Reader:
     return SliceReader(stack)
 
 
+def chunk_side(stack: Any) -> tuple[int, int] | None:
+    """Return the (y, x) of the chunks that slices are stored in; None where none are known."""
+    chunk = getattr(stack, "chunksize", None) or getattr(stack, "chunks", None)
+    if not isinstance(chunk, tuple) or len(chunk) < 3 or not all(isinstance(n, int) and n > 0 for n in chunk):
+        return None
+    return chunk[1], chunk[2]
+
+
+def read_whole(stack: Any) -> bool:
+    """Return whether a part of a slice takes as long to read as all of it."""
+    side = chunk_side(stack)
+    return side is not None and side == tuple(stack.shape[1:3])
+
+
 class Window:
     """A part of all slices, as a stack."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from ..filling import COARSE_LEVELS, HeightFilling
 from ..options import FocusStackOptions
-from ..pipeline import read_ahead
+from ..pipeline import Progress, run_to_end, stacked
 from ..result import Part
 from ..run import chosen_levels, whole_sharpness
 from ..sharpness import SharpnessReport
@@ -65,6 +66,10 @@ class TiledRun:
 
     def fuse(self, reader: Reader, tile: Tile) -> Part:
         """Return one tile."""
+        return run_to_end(self.fuse_steps(reader, tile))
+
+    def fuse_steps(self, reader: Reader, tile: Tile) -> Generator[Progress, None, Part]:
+        """Do what `fuse` does, giving control back after every slice; closing the generator cancels the tile."""
         rows, columns = tile.window
         height, width = self.shape[1:3]
         # The whole image's count: a tile may be smaller than its own would be.
@@ -79,9 +84,7 @@ class TiledRun:
             slices = Slices(Window(reader, rows, columns, self.kind, self.shape[0]), self.rgb)
             shape = (len(slices), *slices.kind.shape)
             stacker = FocusStacker(shape, options, self.decisions.noise, rgb=self.rgb, whole=whole)
-            for _, image in read_ahead(slices):
-                stacker.add(image)
-                del image
+            yield from stacked(slices, stacker)
             return stacker.part()
 
     def map_window(self, tile: Tile) -> tuple[slice, slice]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,12 +12,13 @@ from ..errors import InputError
 from ..filling import COARSE_LEVELS
 from ..fusion import FUSION_METHODS
 from ..options import FocusStackOptions
-from ..pipeline import memory_needed
+from ..pipeline import Progress, memory_needed, run_to_end
 from ..run import chosen_levels
 from ..slices import SliceKind, Slices
 from ..sweep import LEAST_SLICES
-from .decisions import Decisions, decide
+from .decisions import Decisions, decide_steps
 from .plan import TilePlan, plan_tiles
+from .readers import chunk_side, read_whole
 from .run import TiledRun
 
 DEFAULT_MEMORY = "2 GB"
@@ -100,25 +103,52 @@ def tiled_run(
     options: FocusStackOptions | None = None,
 ) -> TiledRun:
     """Decide and plan; parameters are those of `focus_stack_tiled`."""
-    options = options or FocusStackOptions()
+    steps = tiled_run_steps(
+        stack, rgb, memory=bytes_of(memory), tile=tile, decisions=decisions, options=options or FocusStackOptions()
+    )
+    return run_to_end(steps)
+
+
+def tiled_run_steps(
+    stack: Any,
+    rgb: bool | None,
+    *,
+    memory: int,
+    tile: int | tuple[int, int] | None = None,
+    most_px: int | None = None,
+    decisions: Decisions | None = None,
+    options: FocusStackOptions,
+) -> Generator[Progress, None, TiledRun]:
+    """Do what `tiled_run` does, giving control back after every slice that is looked at.
+
+    Tiles are no larger than `most_px` where parts of slices can be read, for those who wait for the first one.
+    """
     slices = Slices(stack, rgb)
-    budget = bytes_of(memory)
-    _check_options(options, len(slices))
-    decisions = decisions or decide(stack, rgb, options, budget)
-    plan = plan_for(
+    check_options(options)
+    decisions = decisions or (yield from decide_steps(stack, rgb, options, memory))
+    planned = partial(
+        plan_for,
         (len(slices), *slices.kind.shape),
         slices.kind.dtype,
         options,
-        memory=budget,
+        memory=memory,
         rgb=rgb,
         transparent=decisions.transparent > 0,
-        chunk=_chunk_of(stack),
-        tile=(tile, tile) if isinstance(tile, int) else tile,
     )
+    plan = planned(chunk=_chunk_of(stack), tile=(tile, tile) if isinstance(tile, int) else tile)
+    if most_px is not None and max(plan.side) > most_px and not read_whole(stack):
+        smaller = planned(tile=(min(plan.side[0], most_px), min(plan.side[1], most_px)))
+        plan = smaller if smaller.peak_bytes <= memory else plan
     return TiledRun((len(slices), *slices.kind.shape), slices.kind.dtype, rgb, options, decisions, plan)
 
 
-def _check_options(options: FocusStackOptions, slices: int) -> None:
+def check_options(options: FocusStackOptions) -> None:
+    """Refuse options that need the whole image at once.
+
+    Raises
+    ------
+    InputError
+    """
     method = FUSION_METHODS[options.method]
     if method.visits != 1:
         able = [name for name, other in FUSION_METHODS.items() if other.visits == 1]
@@ -157,9 +187,5 @@ def bytes_of(memory: int | str) -> int:
 
 
 def _chunk_of(stack: Any) -> tuple[int, int] | None:
-    chunk = getattr(stack, "chunksize", None) or getattr(stack, "chunks", None)
-    if not isinstance(chunk, tuple) or len(chunk) < 3 or not all(isinstance(n, int) and n > 0 for n in chunk):
-        return None
-    y, x = chunk[1:3]
     # Slices stored whole cannot be read in parts: their size says nothing.
-    return (y, x) if (y, x) != tuple(stack.shape[1:3]) else None
+    return None if read_whole(stack) else chunk_side(stack)

@@ -1,0 +1,141 @@
+"""The files of a run in tiles: every tile is written where it belongs as soon as it is done.
+
+Images are Zarr folders; beside them lies a scratch folder with what heights are filled from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import tiled
+from ..filling import ROUND_PLANES
+from ..pyramid import FloatImage
+from ..result import Part
+from ..tiled import Reader, Tile, TiledRun
+from .zarr_image import ZarrImage, chunk_side, make_array, open_array
+
+MAPS = ("image", "index", "height", "confidence")
+
+Adjust = Callable[[FloatImage, FloatImage], FloatImage]
+_NOTHING: np.ndarray[Any, Any] = np.empty((0, 0))
+
+
+@dataclass(frozen=True, eq=False)
+class TileFiles:
+    """The images of one run, and its scratch; small and plain, so that it can go to other processes.
+
+    Attributes
+    ----------
+    run : TiledRun
+    images : mapping of str to Path
+        Zarr folders of "image", "index", "height", "confidence": those that are asked for.
+    scratch : Path
+        Folder of what is needed during the run only.
+    levels : bool
+        Whether every tile brings the coarser levels up to date. Not where several processes write at once, to the
+        same chunks of these; `finish` makes them there.
+    """
+
+    run: TiledRun
+    images: Mapping[str, Path]
+    scratch: Path
+    levels: bool = True
+
+    @property
+    def fills_heights(self) -> bool:
+        """Whether heights are filled: for their map, and for the index of a transparent specimen."""
+        return bool({"height", "confidence"} & set(self.images)) or (
+            self.run.filling.transparent and "index" in self.images
+        )
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of filling."""
+        return self.run.filling.rounds if self.fills_heights else 0
+
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes they take at most: nothing compressed, coarser levels and scratch included."""
+        run = self.run
+        kinds = {"image": run.dtype.itemsize * int(np.prod(run.shape[3:])), "index": 2}
+        results = sum(kinds.get(name, 4) for name in self.images) * run.shape[1] * run.shape[2] * 4 // 3
+        maps = (run.filling.planes + self.rounds) * 4 if self.fills_heights else 0
+        return results + maps * int(np.prod(run.map_shape))
+
+    def image(self, name: str) -> ZarrImage:
+        """Return one of the images."""
+        axes = "cyx" if name == "image" and len(self.run.shape) == 4 else "yx"
+        return ZarrImage(self.images[name], axes, nearest=name == "index")
+
+    def create(self, zarr_format: int) -> None:
+        """Make all folders, empty."""
+        run = self.run
+        for name in self.images:
+            front = run.shape[3:] if name == "image" else ()
+            dtype = {"image": run.dtype, "index": np.uint16}.get(name, np.float32)
+            image = self.image(name)
+            image.create((*front, *run.shape[1:3]), dtype, run.plan.side, zarr_format)
+            if self.levels:
+                image.create_levels()
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        if self.fills_heights:
+            scale = run.filling.scale
+            chunks = tuple(chunk_side(side // scale, n) for side, n in zip(run.plan.side, run.map_shape, strict=True))
+            self._scratch_array("unfilled", (run.filling.planes, *run.map_shape), (1, *chunks))
+            for turn in range(self.rounds):
+                self._scratch_array(f"filled-{turn}", run.map_shape, chunks)
+
+    def _scratch_array(self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...]) -> None:
+        make_array(self.scratch / name, shape, np.float32, chunks, 2, compressed=False)
+
+    def fuse(self, reader: Reader, tile: Tile) -> Part:
+        """Fuse one tile, write it, and return what is told of it, without pixels."""
+        return self.write_part(tile, self.run.fuse(reader, tile))
+
+    def write_part(self, tile: Tile, part: Part) -> Part:
+        """Write a tile that was fused, and return what is told of it, without pixels."""
+        pixels = np.moveaxis(part.image, -1, 0) if part.image.ndim == 3 else part.image
+        self._write("image", tile, pixels)
+        if "index" in self.images and not self.run.filling.transparent:
+            self._write("index", tile, part.index)
+        if self.fills_heights:
+            open_array(self.scratch / "unfilled")[(slice(None), *self.run.map_core(tile))] = part.unfilled
+        return replace(part, image=_NOTHING, index=_NOTHING, unfilled=_NOTHING)
+
+    def coarse_cells(self, tile: Tile, turn: int) -> Any:
+        """Return a tile's own coarse cells in a round."""
+        return tiled.coarse_of(self.run, tile, *self._seen(tile, turn, ROUND_PLANES))
+
+    def refine(self, tile: Tile, turn: int, grid: Any) -> None:
+        """Fill a tile's heights from the solved grid of a round."""
+        filled = tiled.refined_of(self.run, tile, *self._seen(tile, turn, ROUND_PLANES), grid)
+        open_array(self.scratch / f"filled-{turn}")[self.run.map_core(tile)] = filled
+
+    def write_maps(self, tile: Tile, adjust: Adjust | None = None) -> None:
+        """Write a tile's maps behind the last round; `adjust` makes of height and confidence the heights to keep."""
+        index, height, confidence = tiled.maps_of(self.run, tile, *self._seen(tile, self.rounds))
+        if adjust is not None:
+            height = adjust(height, confidence)
+        maps: dict[str, np.ndarray[Any, Any]] = {"height": height, "confidence": confidence}
+        if self.run.filling.transparent:
+            maps["index"] = index
+        for name in self.images:
+            if name in maps:
+                self._write(name, tile, maps[name])
+
+    def _write(self, name: str, tile: Tile, pixels: np.ndarray[Any, Any]) -> None:
+        image = self.image(name)
+        image.write((..., *tile.core), pixels)
+        if self.levels:
+            image.write_levels(tile.core, pixels)
+
+    def _seen(self, tile: Tile, turn: int, planes: int | None = None) -> tuple[Any, Any]:
+        """Return what a tile sees of the unfilled map, or of its first planes, and of the round before this one."""
+        window = self.run.map_window(tile)
+        unfilled = np.asarray(open_array(self.scratch / "unfilled")[(slice(planes), *window)])
+        return unfilled, np.asarray(open_array(self.scratch / f"filled-{turn - 1}")[window]) if turn else None

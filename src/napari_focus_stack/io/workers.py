@@ -1,0 +1,79 @@
+"""Where the jobs of a run in tiles are done: here one by one, or on a cluster; and how its processes read files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from .reading import read_stack
+from .source import StackSource
+
+
+class Workers(Protocol):
+    """What runs jobs: functions of plain arguments that other processes can be given."""
+
+    def run(self, jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+        """Yield the number and the answer of every job, as they end; a job is a function and its arguments."""
+
+
+class HereWorkers:
+    """Runs one job after the other; each uses all cores."""
+
+    def run(self, jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+        """Yield the number and the answer of every job."""
+        for number, (function, *arguments) in enumerate(jobs):
+            yield number, function(*arguments)
+
+
+class ClusterWorkers:
+    """Runs jobs on a cluster of dask.distributed; a job whose worker dies is given to another one.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def run(self, jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+        """Yield the number and the answer of every job."""
+        from distributed import as_completed
+
+        futures = [self._client.submit(*job, pure=False) for job in jobs]
+        numbers = {future.key: number for number, future in enumerate(futures)}
+        try:
+            for future in as_completed(futures):
+                yield numbers[future.key], future.result()
+        finally:
+            self._client.cancel(futures)
+
+
+class FileReader:
+    """Reads parts of the slices that files hold; opens them anew in every process.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        As of `read_stack`.
+    """
+
+    def __init__(self, inputs: Sequence[str | Path]) -> None:
+        self._inputs = tuple(str(Path(entry).absolute()) if Path(entry).exists() else str(entry) for entry in inputs)
+
+    def read(self, k: int, rows: slice, columns: slice) -> np.ndarray[Any, Any]:
+        """Return a part of slice `k`."""
+        return _opened(self._inputs).part(k, rows, columns)
+
+    def near(self, rows: slice, columns: slice) -> FileReader:
+        """Return itself."""
+        return self
+
+
+@lru_cache(maxsize=4)
+def _opened(inputs: tuple[str, ...]) -> StackSource:
+    return read_stack(inputs)
