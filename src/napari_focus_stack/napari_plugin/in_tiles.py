@@ -64,13 +64,14 @@ class TiledRuns:
     # ---- what is offered -----------------------------------------------------------------------
 
     def able(self, choice: StackChoice | None, options: FocusStackOptions | None) -> bool:
-        """Return whether a stack can be fused in tiles with these options."""
+        """Return whether a stack can be fused in tiles with these options; not one that cannot be fused at all."""
         from ..tiled import check_options
 
         if choice is None or options is None or choice.stack.position_count != 1:
             return False
         try:
             check_options(options)
+            run_bytes(choice.stack, options)  # refuses pixels that no run takes
         except InputError:
             return False
         return True
