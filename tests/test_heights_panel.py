@@ -144,7 +144,7 @@ def test_colour_scale_is_in_the_picture(viewer, panel, section):
 
 
 def test_large_maps_are_levelled_and_measured_in_a_thread_to_the_same(viewer, panel, run, wait_end, scene, monkeypatch):
-    from napari_focus_stack.napari_plugin import widget
+    from napari_focus_stack.napari_plugin import host
 
     viewer.add_image(scene.stack, name="sheet", **SIZED)
     panel.height_box.value = True
@@ -154,7 +154,7 @@ def test_large_maps_are_levelled_and_measured_in_a_thread_to_the_same(viewer, pa
     height, figures = viewer.layers["sheet height (µm)"], panel.surface_figures
     at_once = height.data.copy(), figures.levelled["Sq"].text(), figures.raw["Sz"].text()
     panel.height_controls.level.value = "none"
-    monkeypatch.setattr(widget, "_AT_ONCE_PX", 0)
+    monkeypatch.setattr(host, "_SMALL_PX", 0)
     panel.height_controls.level.value = "paraboloid"
     panel.height_controls.level.value = "plane"
     assert panel.busy

@@ -73,9 +73,10 @@ class AlignmentSection(Section):
         for widget in (self.told, self.given_told, self.plot, self.legend, self.add_button):
             self.rows.addWidget(widget)
         buttons = QHBoxLayout()
-        for button in (self.load_button, self.save_button, self.drop_button):
+        for button in (self.load_button, self.save_button):
             buttons.addWidget(button)
         self.rows.addLayout(buttons)
+        self.rows.addWidget(self.drop_button)
         self.add_button.clicked.connect(self._add)
         self.load_button.clicked.connect(self._ask_and_load)
         self.save_button.clicked.connect(self._ask_and_save)

@@ -30,8 +30,7 @@ class KindRow:
             value=None,
             tooltip="\n".join(f"{preset.title}: {preset.help}" for preset in PRESETS.values()),
         )
-        names = self.choice.native
-        names.setItemText(names.findText(_MAGICGUI_S_NONE), "Custom")
+        self._name_none()
         self.reset_button = PushButton(text="&Reset", tooltip="Sets every option to its default.")
         self.choice.changed.connect(self._chosen)
         self.reset_button.changed.connect(self._reset)
@@ -42,8 +41,16 @@ class KindRow:
             preset = preset_of(self._rows.options())
         except InputError:
             preset = None
+        self._name_none()
         with self.choice.changed.blocked():
             self.choice.value = preset
+
+    def _name_none(self) -> None:
+        """Name the choice of no preset, which magicgui names anew whenever choices are reset."""
+        names = self.choice.native
+        none = names.findText(_MAGICGUI_S_NONE)
+        if none >= 0:
+            names.setItemText(none, "Custom")
 
     def _chosen(self, name: str | None) -> None:
         if name is None:

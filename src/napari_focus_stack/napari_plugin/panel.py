@@ -60,7 +60,7 @@ class FocusStackPanel(Container):  # type: ignore[misc]
         self.fuse_button = PushButton(text="F&use")
         self.cancel_button = PushButton(text="&Cancel", enabled=False)
         self.tiles_button = PushButton(
-            text="Fuse in &tiles",
+            text="Fuse in tiles",
             visible=False,
             tooltip="Needs little memory, whatever the size: what is in view comes first, and results lie in files.",
         )
