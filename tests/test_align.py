@@ -173,6 +173,21 @@ def test_drift_breathing_and_turn_are_found(model, moving, drift):
     assert all(one.correlation > 0.9 for k, one in enumerate(alignment.slices) if k != alignment.reference)
 
 
+def test_where_nothing_is_stretched_affine_is_shift_zoom_and_turn(moving):
+    with_stretch, without = (estimate_alignment(moving.stack, model) for model in ("affine", "similarity"))
+    for one, other in zip(with_stretch.slices, without.slices, strict=True):
+        np.testing.assert_array_equal(one.affine, other.affine)
+
+
+def test_stretch_from_slice_to_slice_is_found():
+    image, slices = texture(), 7
+    stretched = [motion_matrix(np.array([0.4, 0, 0.5, 0, 1.5, -1.0]) * (k - slices // 2), SHAPE) for k in range(slices)]
+    alignment = estimate_alignment(np.stack([warp(image, one) for one in stretched]), "affine")
+    for k, one in enumerate(alignment.slices):
+        back = stretched[k] @ np.vstack([one.affine, [0, 0, 1]])
+        assert np.abs(matrix_motion(back, SHAPE)).max() < 0.15
+
+
 def test_an_aligned_stack_is_fused_almost_as_well_as_a_still_one(moving, still):
     data_range = moving.data_range
     best = psnr(focus_stack(still.stack).image, still.truth, data_range)
