@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from napari_focus_stack import Alignment, FocusStacker, InputError, estimate_alignment, focus_stack
 from napari_focus_stack.align import ALIGN_MODELS, AlignedSlices
-from napari_focus_stack.brightness import block_means, relative_brightness
+from napari_focus_stack.brightness import black_level, block_means, relative_brightness
 from napari_focus_stack.fusion import FUSION_METHODS
 from napari_focus_stack.register import AFFINE, Bands, fit, matrix_motion, motion_matrix
 from napari_focus_stack.sharpness import sharpness
@@ -143,6 +143,23 @@ def test_where_all_is_alike_it_is_all_gain():
     assert abs(gain[0] - 1.2) < 0.01
 
 
+def test_what_moved_into_a_slice_is_no_gain_of_light():
+    image = texture()[..., None]
+    other = 1.1 * image
+    other[:40, :50] += 200
+    gain, _ = relative_brightness(block_means(image), block_means(other), "gain")
+    assert abs(gain[0] - 1.1) < 0.01
+
+
+def test_black_is_told_by_a_lamp_that_drifts_over_a_dark_ground():
+    spots = np.zeros(SHAPE)
+    spots[tuple(np.random.default_rng(0).integers(0, 224, (2, 30)))] = 3e5
+    light = [1.04**k * (200 + ndimage.gaussian_filter(spots, 2 + abs(k - 4))) for k in range(9)]
+    blocks = np.stack([block_means(one[..., None] + 1000) for one in light])
+    assert abs(black_level(blocks)[0] - 1000) < 50
+    assert black_level(np.stack([block_means(light[4][..., None] + 1000)] * 9)) == [0]
+
+
 # ---- a stack ----
 
 
@@ -154,6 +171,21 @@ def test_drift_breathing_and_turn_are_found(model, moving, drift):
     assert away.max() < 0.5
     assert alignment.warnings == ()
     assert all(one.correlation > 0.9 for k, one in enumerate(alignment.slices) if k != alignment.reference)
+
+
+def test_where_nothing_is_stretched_affine_is_shift_zoom_and_turn(moving):
+    with_stretch, without = (estimate_alignment(moving.stack, model) for model in ("affine", "similarity"))
+    for one, other in zip(with_stretch.slices, without.slices, strict=True):
+        np.testing.assert_array_equal(one.affine, other.affine)
+
+
+def test_stretch_from_slice_to_slice_is_found():
+    image, slices = texture(), 7
+    stretched = [motion_matrix(np.array([0.4, 0, 0.5, 0, 1.5, -1.0]) * (k - slices // 2), SHAPE) for k in range(slices)]
+    alignment = estimate_alignment(np.stack([warp(image, one) for one in stretched]), "affine")
+    for k, one in enumerate(alignment.slices):
+        back = stretched[k] @ np.vstack([one.affine, [0, 0, 1]])
+        assert np.abs(matrix_motion(back, SHAPE)).max() < 0.15
 
 
 def test_an_aligned_stack_is_fused_almost_as_well_as_a_still_one(moving, still):
@@ -173,6 +205,23 @@ def test_a_still_stack_is_left_alone_bit_for_bit(model, still):
     assert alignment.changes_nothing
     aligned = focus_stack(still.stack, align=model, match_brightness="gain")
     np.testing.assert_array_equal(aligned.image, focus_stack(still.stack).image)
+
+
+@pytest.mark.parametrize("match", ["gain", "gain-offset"])
+@pytest.mark.parametrize(("scene", "seed"), [("beads", 5), ("cells", 3), ("bumps", 4)])
+def test_brightness_that_does_not_drift_is_left_alone(scene, seed, match):
+    stack = make_scene(scene, (320, 320), 8, seed=seed).stack
+    assert estimate_alignment(stack, "none", match).changes_nothing
+
+
+def test_a_gain_of_light_leaves_the_black_of_the_camera():
+    scene = make_scene("beads", (256, 256), 8, seed=3, motion=Motion.drift(8, gain=0.03))
+    unmatched, matched = (focus_stack(scene.stack, match_brightness=match).image for match in ("off", "gain"))
+    assert psnr(matched, scene.truth, scene.data_range) > psnr(unmatched, scene.truth, scene.data_range) + 1
+    slices = estimate_alignment(scene.stack, "none", "gain").slices
+    black = 0.04 * scene.data_range
+    moved = [abs((one.gain[0] - 1) * black + one.offset[0]) for one in slices]
+    assert max(moved) < 0.03 * black
 
 
 def test_transparent_cells_that_stand_still_are_left_alone():
