@@ -50,8 +50,8 @@ class RecipeSection(Section):
             row.addWidget(button)
         self.rows.addLayout(row)
         self.rows.addWidget(self.save_button)
-        self.python_button.clicked.connect(partial(self._copy, as_python, "Python"))
-        self.command_button.clicked.connect(partial(self._copy, as_command, "a command"))
+        self.python_button.clicked.connect(self._copy_python)
+        self.command_button.clicked.connect(self._copy_command)
         self.save_button.clicked.connect(self._ask_and_save)
         self._latest = Latest()
 
@@ -94,7 +94,14 @@ class RecipeSection(Section):
             strokes=fused is not None and bool(fused.metadata.get(METADATA_KEY, {}).get("retouched_px")),
         )
 
-    def _copy(self, write: Any, what: str, _: bool = False) -> None:
+    # Bound methods, which PySide holds weakly: a partial as a slot would keep a closed panel for good.
+    def _copy_python(self) -> None:
+        self._copy(as_python, "Python")
+
+    def _copy_command(self) -> None:
+        self._copy(as_command, "a command")
+
+    def _copy(self, write: Any, what: str) -> None:
         recipe = self.recipe()
         if recipe is None:
             return

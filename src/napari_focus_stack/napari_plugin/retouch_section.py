@@ -59,8 +59,8 @@ class RetouchSection(Section):
         self.rows.addLayout(buttons)
         self.rows.addWidget(self.slice_box)
         self.start_button.clicked.connect(self._start)
-        self.undo_button.clicked.connect(partial(self._undo, "undo"))
-        self.redo_button.clicked.connect(partial(self._undo, "redo"))
+        self.undo_button.clicked.connect(self._undo)
+        self.redo_button.clicked.connect(self._redo)
         self.slice_box.toggled.connect(self._see_slice)
         self._strokes: dict[tuple[str, int], Labels] = {}
         self._applied: dict[tuple[str, int], tuple[StackResults, npt.NDArray[Any]]] = {}
@@ -177,10 +177,15 @@ class RetouchSection(Section):
         for name in _EVENTS:
             getattr(strokes.events, name).disconnect(self._painted)
 
-    def _undo(self, which: str, _: bool = False) -> None:
+    def _undo(self) -> None:
         strokes = self.strokes()
         if strokes is not None:
-            getattr(strokes, which)()
+            strokes.undo()
+
+    def _redo(self) -> None:
+        strokes = self.strokes()
+        if strokes is not None:
+            strokes.redo()
 
     def _see_slice(self, see: bool) -> None:
         if see:
