@@ -127,7 +127,7 @@ def relative_brightness(
 def _gain(x: FloatArray, y: FloatArray) -> float:
     """Return how much more light there is in y than in x."""
     size = np.abs(x)
-    if not size.max() > 0:
+    if not (size.max() > 0 and np.abs(y).max() > 0):
         return 1.0
     sign, weight, found = np.sign(x), np.ones_like(x), 1.0
     for _ in range(_ROUNDS):

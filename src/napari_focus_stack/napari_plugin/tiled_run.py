@@ -79,7 +79,7 @@ class ViewFirst:
     --------
     >>> from napari_focus_stack.tiled import TilePlan
     >>> tiles = list(TilePlan((300, 300), (100, 100), 10, 1.0))
-    >>> ViewFirst((210.0, 290.0), (100.0, 290.0)).next_of(tiles).number
+    >>> ViewFirst((210.0, 290.0), (150.0, 290.0)).next_of(tiles).number
     8
     """
 
