@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 import inspect
 import logging
 import signal
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from .sharpness import SharpnessReport
 
 DONE, BAD_INPUT, SOME_FAILED, INTERRUPTED = 0, 1, 3, 130
-# Allocations between two of Python's collections of garbage. The modules that are loaded are none, but looked through.
-_FEW_COLLECTIONS = 50_000
 DEMO_FOLDER = Path("focus-stack-demo")
 DEMO_SCENE = "beads"
 
@@ -406,7 +403,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line with these arguments, or the process's own; ends with SystemExit."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     terminal.print_anything()
-    gc.set_threshold(_FEW_COLLECTIONS)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # its complaints come again as our one sentence
     try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +17,6 @@ from .errors import InputError
 from .fusion import FUSION_METHODS
 from .noise import NoiseModel, estimate_noise
 from .options import FocusStackOptions
-from .pyramid import reduce
 from .result import FocusStackResult
 from .slices import SliceKind, Slices, StackLike
 from .stacker import FocusStacker
@@ -248,9 +245,6 @@ def stack_noise(slices: Slices) -> NoiseModel:
     def colour(images: Iterator[npt.NDArray[Any]] | list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         return [slices.kind.checked(image)[..., : slices.kind.channels] for image in images]
 
-    if not slices.at_hand:
-        # Loading Numba takes as long as reading some slices, of which decoders let others run meanwhile.
-        threading.Thread(target=_load_first_kernel, name="focus-stack-loader", daemon=True).start()
     try:
         return estimate_noise(colour([slices[k] for k in slices_for_noise(slices)]))
     except InputError:
@@ -261,11 +255,6 @@ def stack_noise(slices: Slices) -> NoiseModel:
         raise InputError(
             f"no finite pixel in any of {len(slices)} slices, all are NaN or infinite; check the stack."
         ) from None
-
-
-def _load_first_kernel() -> None:
-    with contextlib.suppress(Exception):  # whatever is wrong, the run itself will tell
-        reduce(np.zeros((2, 2), np.float32))
 
 
 def memory_needed(shape: Sequence[int], dtype: npt.DTypeLike, options: FocusStackOptions | None = None) -> int:

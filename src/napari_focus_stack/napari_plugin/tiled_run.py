@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from .worker import RunProgress
 if TYPE_CHECKING:
     from ..chosen import Chosen
     from ..io.tile_files import Adjust, TileFiles
+    from ..pipeline import Outcome, Progress
     from ..result import Part
     from ..sharpness import SharpnessReport
     from ..tiled import Tile, TiledRun
@@ -313,27 +314,37 @@ def _planned(view: StackView, rgb: bool, options: FocusStackOptions) -> Generato
     from ..tiled import tiled_run_steps
 
     steps = tiled_run_steps(view, rgb, memory=tile_memory(), most_px=TILE_PX, options=options)
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            run: TiledRun = end.value
-            return run
-        yield TileProgress(step.done, step.total, 1, 1, f"looking at slice {step.done}/{step.total}")
+    return (
+        yield from _telling(
+            steps, lambda step: TileProgress(step.done, step.total, 1, 1, f"looking at slice {step.done}/{step.total}")
+        )
+    )
 
 
-def _fused(run: TiledRun, view: StackView, tile: Tile, number: int, progress: Any) -> Generator[Any, None, Part]:
+def _fused(
+    run: TiledRun, view: StackView, tile: Tile, number: int, progress: Callable[[int, str], TileProgress]
+) -> Generator[TileProgress, None, Part]:
     from ..tiled import reader_of
 
-    steps = run.fuse_steps(reader_of(view).near(*tile.window), tile)
     before, count = (number - 1) * len(view), len(run.plan)
+    return (
+        yield from _telling(
+            run.fuse_steps(reader_of(view).near(*tile.window), tile),
+            lambda step: progress(before + step.done, f"tile {number}/{count} · slice {step.done}/{step.total}"),
+        )
+    )
+
+
+def _telling(
+    steps: Generator[Progress, None, Outcome], tell: Callable[[Progress], TileProgress]
+) -> Generator[TileProgress, None, Outcome]:
+    """Yield what `tell` makes of every step; return what the steps come to."""
     try:
         while True:
-            step = next(steps)
-            yield progress(before + step.done, f"tile {number}/{count} · slice {step.done}/{step.total}")
+            yield tell(next(steps))
     except StopIteration as end:
-        part: Part = end.value
-        return part
+        outcome: Outcome = end.value
+        return outcome
     finally:
         steps.close()
 
