@@ -65,6 +65,10 @@ class FocusStackPanel(Container):  # type: ignore[misc]
             tooltip="Needs little memory, whatever the size: what is in view comes first, and results lie in files.",
         )
         self.progress_bar = ProgressBar(min=0, max=1, value=0)
+        # What lies below does not move when a run begins and ends.
+        keeps_its_place = self.progress_bar.native.sizePolicy()
+        keeps_its_place.setRetainSizeWhenHidden(True)
+        self.progress_bar.native.setSizePolicy(keeps_its_place)
         self.description, self.status_line, self.warning_lines = _sentence(), _sentence(), _sentence()
         self.chosen_line = _sentence()
         self.sharpness_view = SharpnessView()

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _LIVE_DELAY_MS = 40
 
+# With napari's canvas, Qt composes the whole window anew for every change: 30 ms of all cores where OpenGL is software.
+_BAR_EVERY_MS = 100
+
 
 class PanelRuns:
     """Starts runs, tells how far they are, and stops them.
@@ -65,6 +68,11 @@ class PanelRuns:
         self._live_timer.setSingleShot(True)
         self._live_timer.setInterval(_LIVE_DELAY_MS)
         self._live_timer.timeout.connect(self._refresh_live)
+        self._progress: RunProgress | None = None
+        self._bar_timer = QTimer(panel.native)
+        self._bar_timer.setSingleShot(True)
+        self._bar_timer.setInterval(_BAR_EVERY_MS)
+        self._bar_timer.timeout.connect(self._draw_bar)
 
     @property
     def running(self) -> bool:
@@ -163,7 +171,7 @@ class PanelRuns:
             self._live_timer.start()
 
     def _begin(self, chosen: StackChoice) -> None:
-        self._ran_on = chosen
+        self._ran_on, self._progress = chosen, None
         self._panel.say("")
         self._panel.progress_bar.value = 0
         self._panel.progress_bar.native.setFormat("starting")
@@ -171,16 +179,23 @@ class PanelRuns:
 
     def _stop(self) -> None:
         self._runner.cancel()
+        self._progress = None
         self._panel.progress_bar.native.setFormat("stopping")
         self._panel.cancel_button.enabled = False
 
     def _show_progress(self, progress: RunProgress) -> None:
         if not self._host.closed:
-            bar = self._panel.progress_bar
-            bar.max, bar.value = progress.total, progress.done
-            bar.native.setFormat(str(progress))
+            self._progress = progress
+            if not self._bar_timer.isActive():
+                self._bar_timer.start()
             if isinstance(progress, TileProgress):
                 self._tiles.follow(progress)
+
+    def _draw_bar(self) -> None:
+        if not self._host.closed and self._progress is not None:
+            bar = self._panel.progress_bar
+            bar.max, bar.value = self._progress.total, self._progress.done
+            bar.native.setFormat(str(self._progress))
 
     def _show_preview(self, preview: Preview) -> None:
         if not self._host.closed and self._runner.options is not None:
