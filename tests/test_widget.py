@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -586,6 +587,15 @@ def test_window_is_live_during_a_run(viewer, panel, half_way, qtbot, wait_end):
     held.let(100)
     wait_end(panel)
     assert names(viewer) == ["renamed", "renamed fused", "renamed focus index"]
+
+
+def test_the_bar_is_not_drawn_for_every_slice(viewer, panel, run):
+    viewer.add_image(np.random.default_rng(0).integers(0, 4000, (200, 32, 32)).astype(np.uint16), name="thin")
+    drawn = []
+    panel.progress_bar.native.valueChanged.connect(drawn.append)
+    began = time.perf_counter()
+    run(panel)
+    assert len(drawn) <= 10 * (time.perf_counter() - began) + 2
 
 
 def test_removing_the_stack_during_a_run_adds_nothing(viewer, panel, half_way, wait_end):
