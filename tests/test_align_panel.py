@@ -40,17 +40,65 @@ def test_a_stack_is_aligned_and_its_motion_shown(viewer, stack, panel, run, movi
     np.testing.assert_allclose(curve.yData, expected.alignment.shifts_px[:, 1])
 
 
-def test_a_cropped_result_stays_where_it_lies(viewer, stack, panel, run, moving):
+@pytest.fixture
+def cropped(panel, run, stack, moving):
+    """Fuse with the crop; return what the core gives."""
     panel.live_box.value = False
     panel.option_rows.widgets["align"].value = "similarity"
     panel.option_rows.widgets["crop"].value = True
+    panel.height_box.value = True
     run(panel)
-    expected = focus_stack(moving.stack, align="similarity", crop=True)
-    fused = viewer.layers["moving fused"].data
-    assert fused.shape == moving.stack.shape[1:]
-    (y, x), (h, w) = expected.origin, expected.image.shape
-    np.testing.assert_array_equal(fused[y : y + h, x : x + w], expected.image)
-    assert not fused[:y].any()
+    return focus_stack(moving.stack, align="similarity", crop=True)
+
+
+def test_a_cropped_result_lies_where_it_was_in_the_stack(viewer, stack, cropped):
+    assert cropped.origin != (0, 0)
+    for name, pixels in (("fused", cropped.image), ("focus index", cropped.index)):
+        layer = viewer.layers[f"moving {name}"]
+        np.testing.assert_array_equal(layer.data, pixels)
+        np.testing.assert_allclose(layer.data_to_world((0, 0)), stack.data_to_world((0, *cropped.origin))[1:])
+    np.testing.assert_array_equal(np.isnan(viewer.layers["moving height"].data), np.isnan(cropped.height))
+
+
+def test_without_the_crop_the_same_layers_show_all_again(viewer, stack, panel, run, cropped):
+    fused = viewer.layers["moving fused"]
+    panel.option_rows.widgets["crop"].value = False
+    run(panel)
+    assert viewer.layers["moving fused"] is fused
+    assert fused.data.shape == stack.data.shape[1:]
+    np.testing.assert_allclose(fused.data_to_world((0, 0)), stack.data_to_world((0, 0, 0))[1:])
+
+
+def test_a_cropped_result_is_retouched_where_the_brush_went(viewer, stack, panel, cropped, qtbot):
+    panel.retouch.start_button.click()
+    strokes = panel.strokes()
+    assert strokes.data.shape == stack.data.shape[1:]
+    y, x = (first + 20 for first in cropped.origin)
+    strokes.data[y : y + 9, x : x + 9] = 1
+    strokes.refresh()
+    strokes.events.data()
+    qtbot.waitUntil(lambda: not panel.retouch.busy, timeout=RUN_MS)
+    index = viewer.layers["moving focus index"].data
+    assert not index[20:29, 20:29].any()
+    changed = index != cropped.index
+    changed[20:29, 20:29] = False
+    assert not changed.any()
+
+
+def test_lines_and_relief_of_a_cropped_result_belong_to_it(viewer, stack, panel, cropped, wait_end, qtbot):
+    panel.heights_seen.line_button.click()
+    lines = viewer.layers["moving profile"]
+    (y, x), width = cropped.origin, cropped.image.shape[1]
+    lines.add_lines(np.array([[y + 10.0, x], [y + 10.0, x + width - 1]]))
+    qtbot.waitUntil(lambda: not panel.heights_seen.busy and panel.heights_seen.profile is not None, timeout=RUN_MS)
+    known = panel.heights_seen.profile.height
+    height = panel.shown_layer("height").data[10]
+    np.testing.assert_allclose([known[0], known[-1]], [height[0], height[-1]], atol=1e-3)
+    panel.relief.button.click()
+    qtbot.waitUntil(lambda: not panel.relief.busy, timeout=RUN_MS)
+    relief = viewer.layers["moving relief"]
+    fused = viewer.layers["moving fused"]
+    np.testing.assert_allclose(relief.translate[1:], fused.translate)
 
 
 def test_the_aligned_stack_is_a_lazy_layer_of_the_common_area(viewer, stack, panel, moving, wait_end):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .layers import LayerStack, Position, StackChoice
+from .placement import Placement, place_results
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,12 +45,39 @@ class Shown:
         """Whether its height map is levelled and measured in no time."""
         return self.results.height.size <= _SMALL_PX
 
-    def window(self, position: Position) -> tuple[slice, slice]:
-        """Return the rows and columns of a result that hold its picture: all, unless it was cropped."""
-        alignment = self.results.alignments.get(position)
-        if alignment is None or not self.results.options.crop:
-            return slice(None), slice(None)
-        return alignment.common_window()
+    @cached_property
+    def window(self) -> tuple[slice, slice]:
+        """The rows and columns of a slice that layers of results show: all, unless results were cropped."""
+        y, x = (int(self.choice.stack.pixels.shape[axis]) for axis in self.choice.stack.plane_axes)
+        alignments = self.results.alignments.values()
+        if not self.results.options.crop or not alignments:
+            return slice(0, y), slice(0, x)
+        # One layer holds all positions, whatever each of them covers.
+        windows = zip(*(alignment.common_window() for alignment in alignments), strict=True)
+        rows, columns = (slice(min(one.start for one in some), max(one.stop for one in some)) for some in windows)
+        return rows, columns
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """The first pixel of the layers of results, in a slice."""
+        rows, columns = self.window
+        return rows.start, columns.start
+
+    @cached_property
+    def seen(self) -> StackResults:
+        """The results as their layers show them: the same pixels, within the window."""
+        if not self.results.options.crop:
+            return self.results
+        part: list[slice] = [slice(None)] * self.results.index.ndim
+        y, x = self.choice.stack.result_plane_axes
+        part[y], part[x] = self.window
+        fields = ("image", "index", "height", "confidence")
+        return replace(self.results, **{field: getattr(self.results, field)[tuple(part)] for field in fields})
+
+    @property
+    def placement(self) -> Placement:
+        """Where the layers of results belong."""
+        return place_results(self.choice.layer, self.choice.focus_axis, self.origin)
 
     def alignments_for(self, options: FocusStackOptions, given: Alignment | None) -> dict[Position, Alignment]:
         """Return where its slices lie, if `options` and the alignment that is `given` ask for the same; else none."""

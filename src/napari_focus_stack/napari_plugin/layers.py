@@ -223,6 +223,11 @@ class LayerStack:
         """
         return not (self.ndim == 3 and self.focus_axis == 0)
 
+    @property
+    def result_plane_axes(self) -> tuple[int, int]:
+        """The axes of the picture, y and x, in an array of results."""
+        return self.plane_axes if self.keeps_focus_axis else (0, 1)
+
     def result_array(self, dtype: npt.DTypeLike, colour: bool) -> npt.NDArray[Any]:
         """Return an empty array for one result of all positions, shaped like its layer."""
         shape = list(self.pixels.shape[: self.ndim])

@@ -31,15 +31,29 @@ class Placement:
     dropped: str = ""
 
 
-def place_results(layer: Image, focus_axis: int) -> Placement:
-    """Return where the results of `layer`, fused along `focus_axis`, belong.
+def place_results(layer: Image, focus_axis: int, origin: tuple[int, int] = (0, 0)) -> Placement:
+    """Return where the results of `layer`, fused along `focus_axis`, belong; `origin` is their first pixel in a slice.
 
     Where results keep the focus axis, their one voxel spans the stack and nothing is
     lost. Where they lose it, what mixes it with y or x has to go; the result then
     lies where the middle of the stack is.
     """
-    if LayerStack.of(layer, focus_axis).keeps_focus_axis:
-        return Placement(_spanning_voxel(layer, focus_axis))
+    stack = LayerStack.of(layer, focus_axis)
+    if stack.keeps_focus_axis:
+        keywords = _spanning_voxel(layer, focus_axis)
+        return Placement(_moved(keywords, stack.result_plane_axes, origin))
+    placement = _flat(layer)
+    return Placement(_moved(placement.keywords, stack.result_plane_axes, origin), placement.dropped)
+
+
+def _moved(keywords: dict[str, Any], plane_axes: tuple[int, int], origin: tuple[int, int]) -> dict[str, Any]:
+    offset = np.zeros(len(keywords["scale"]))
+    offset[list(plane_axes)] = origin
+    own = keywords["rotate"] @ keywords["shear"] @ np.diag(keywords["scale"])
+    return {**keywords, "translate": keywords["translate"] + own @ offset}
+
+
+def _flat(layer: Image) -> Placement:
     keep = [1, 2]
     shear = square_shear(layer)
     affine = layer.affine.affine_matrix

@@ -87,7 +87,7 @@ class InView:
         if viewer.dims.ndisplay != 2 or not layer.visible:
             return None
         stack = choice.stack
-        y, x = stack.plane_axes if stack.keeps_focus_axis else (0, 1)
+        y, x = stack.result_plane_axes
         corners = np.asarray(layer.corner_pixels)
         if (corners[1, [y, x]] <= corners[0, [y, x]]).any():
             return None

@@ -166,9 +166,10 @@ class ProfileSection(Section):
             self._contours.colormap = colours
             self._contours.name = name
         else:
-            placement = place_results(shown.choice.layer, shown.choice.focus_axis)
+            if self._contours is not None and self._contours in self.host.viewer.layers:
+                self.host.viewer.layers.remove(self._contours)
             self._contours = self.host.viewer.add_labels(
-                bands, name=name, opacity=1.0, colormap=colours, **placement.keywords
+                bands, name=name, opacity=1.0, colormap=colours, **shown.placement.keywords
             )
             self._contours.contour = 1
             self._contours.editable = False
@@ -213,11 +214,11 @@ class ProfileSection(Section):
             self._show_profile(None)
             return
         stack = shown.choice.stack
-        axes = list(stack.plane_axes if stack.keeps_focus_axis else (0, 1))
+        across = line[:, list(stack.result_plane_axes)] - shown.origin
         plane = height.data[stack.result_index(self.host.position_in_view(shown.choice))]
         size = HeightScale.of(shown.choice).pixel_size
         try:
-            self._show_profile(height_profile(plane, line[:, axes], size or (1.0, 1.0)))
+            self._show_profile(height_profile(plane, across, size or (1.0, 1.0)))
         except InputError:
             # A line that was only begun.
             self._show_profile(None)

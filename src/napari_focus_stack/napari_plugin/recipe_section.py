@@ -135,12 +135,10 @@ class RecipeSection(Section):
         told = {field: layer.metadata.get(METADATA_KEY, {}) for field, layer in layers.items() if layer is not None}
         strokes = self.host.strokes()
         if strokes is not None:
-            pixels["retouch"] = np.array(strokes.data[where])
+            pixels["retouch"] = np.array(strokes.data[where][shown.window])
             told["retouch"] = {"result": "retouch", "meaning": "0: as fused; k + 1: slice k"}
-        rows, columns = shown.window(())
-        if rows.start is not None:
-            pixels = {field: image[rows, columns] for field, image in pixels.items()}
-            told = {field: {**facts, "origin_px": [rows.start, columns.start]} for field, facts in told.items()}
+        if shown.results.options.crop:
+            told = {field: {**facts, "origin_px": list(shown.origin)} for field, facts in told.items()}
         work = partial(_written, path, pixels, told, shown)
         self._latest.request(work, self.host.say)
 

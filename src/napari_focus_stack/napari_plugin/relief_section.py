@@ -15,7 +15,6 @@ from .host import Shown
 from .keyboard import name_field
 from .latest import Latest
 from .layers import METADATA_KEY, Position
-from .placement import place_results
 from .section import Section, Sentence
 from .turns import Turns
 
@@ -119,9 +118,9 @@ class ReliefSection(Section):
         position = self.host.position_in_view(shown.choice)
         where = shown.choice.stack.result_index(position)
         fused = self.host.shown_layer("image")
-        image = (shown.results.image if fused is None else fused.data)[where]
+        image = (shown.seen.image if fused is None else fused.data)[where]
         gray = None if fused is None or fused.rgb else (tuple(fused.contrast_limits), fused.colormap, fused.gamma)
-        work = partial(_relief, shown.results.height[where], image, gray)
+        work = partial(_relief, shown.seen.height[where], image, gray)
         self._latest.request(work, partial(self._show, shown, position))
 
     def _show(self, shown: Shown, position: Position, made: tuple[Mesh, npt.NDArray[Any]]) -> None:
@@ -143,8 +142,7 @@ class ReliefSection(Section):
             viewer.layers.remove(self._surface)
         for layer in self._hidden:
             layer.visible = False
-        placement = place_results(choice.layer, choice.focus_axis).keywords
-        axes = choice.stack.plane_axes if choice.stack.keeps_focus_axis else (0, 1)
+        placement, axes = shown.placement.keywords, choice.stack.result_plane_axes
         self._step = abs(float(choice.layer.scale[choice.focus_axis])) * _in_unit_of(choice.layer, choice)
         self._middle = float(np.nanmean(mesh.vertices[:, 0]))
         z_scale, z_place = self._scaled()

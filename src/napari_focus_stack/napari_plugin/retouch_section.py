@@ -14,7 +14,7 @@ from ..by_map import retouch
 from ..slices import SliceKind
 from .host import Shown
 from .latest import Latest
-from .layers import METADATA_KEY, LayerStack, Position
+from .layers import METADATA_KEY, Position, StackView
 from .placement import place_results
 from .section import Section, Sentence
 
@@ -213,7 +213,7 @@ class RetouchSection(Section):
             return
         self._again = False
         # The whole is compared in the thread, where the brush cannot change it meanwhile.
-        work = partial(_patches, shown.stack, shown.results, np.array(strokes.data), known[1])
+        work = partial(_patches, shown, np.array(strokes.data), known[1])
         self._latest.request(work, partial(self._apply, shown))
 
     def _apply(self, shown: Shown, patches: list[Patch]) -> None:
@@ -221,7 +221,7 @@ class RetouchSection(Section):
             return
         stack = shown.choice.stack
         for field in ("image", "index") if patches else ():
-            layer, original = self.host.shown_layer(field), getattr(shown.results, field)
+            layer, original = self.host.shown_layer(field), getattr(shown.seen, field)
             if layer is None:
                 continue
             if layer.data is original:
@@ -252,7 +252,7 @@ class RetouchSection(Section):
     def _show_unpainted(self, shown: Shown) -> None:
         for field in ("image", "index"):
             layer = self.host.shown_layer(field)
-            original = getattr(shown.results, field)
+            original = getattr(shown.seen, field)
             if layer is not None and layer.data is not original:
                 layer.data = original
                 told = {k: v for k, v in layer.metadata.get(METADATA_KEY, {}).items() if not k.startswith("retouched")}
@@ -267,24 +267,29 @@ class RetouchSection(Section):
         self.told.say(f"{brush} {painted} px are retouched." if painted else f"{brush} {_HINT}")
 
 
-def _patches(
-    stack: LayerStack, results: StackResults, strokes: npt.NDArray[Any], before: npt.NDArray[Any]
-) -> list[Patch]:
-    """Fuse anew where strokes differ from those before, which they then are."""
+def _patches(shown: Shown, strokes: npt.NDArray[Any], before: npt.NDArray[Any]) -> list[Patch]:
+    """Fuse anew where strokes differ from those before, which they then are; in what the layers show."""
+    stack, results, window = shown.stack, shown.seen, shown.window
     patches = []
     for position in stack.positions:
         place = stack.result_index(position)
-        here = strokes[place]
-        part = _changed_part(here, before[place])
+        here = strokes[place][window]
+        part = _changed_part(here, before[place][window])
         if part is None:
             continue
         view = stack.at(position)
-        kind = SliceKind(view.shape[1:], view.dtype, stack.rgb)
-        where, image = retouch(results.image[place], here, view.part, kind, results.noise[position], part)
+        kind = SliceKind((*here.shape, *view.shape[3:]), view.dtype, stack.rgb)
+        read = partial(_read, view, shown.origin)
+        where, image = retouch(results.image[place], here, read, kind, results.noise[position], part)
         index = np.where(here[where] > 0, here[where] - 1, results.index[place][where])
         patches.append((position, where, {"image": image, "index": index}))
     before[...] = strokes
     return patches
+
+
+def _read(view: StackView, origin: tuple[int, int], k: int, *part: slice) -> npt.NDArray[Any]:
+    rows, columns = (slice(some.start + first, some.stop + first) for some, first in zip(part, origin, strict=True))
+    return view.part(k, rows, columns)
 
 
 def _changed_part(now: npt.NDArray[Any], before: npt.NDArray[Any]) -> Part | None:

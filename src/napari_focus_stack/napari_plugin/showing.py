@@ -75,8 +75,8 @@ class ResultOnShow:
 
     def show(self, choice: StackChoice, results: StackResults) -> None:
         """Show the results of a run in place of those before."""
-        placement = place_results(choice.layer, choice.focus_axis)
-        self.shown = Shown(choice, results, (placement.dropped, *results.warnings))
+        dropped = place_results(choice.layer, choice.focus_axis).dropped
+        self.shown = Shown(choice, results, (dropped, *results.warnings))
         is_first = self.layers.get(choice.key, "image") is None
         if is_first:
             put_off_full_collection()
@@ -99,9 +99,9 @@ class ResultOnShow:
         shown = self.shown
         if self._closed or shown is None:
             return
-        results, choice = shown.results, shown.choice
         if field == "height":
-            work = partial(shown_heights, results, choice.stack, HeightScale.of(choice), self._height_view())
+            choice = shown.choice
+            work = partial(shown_heights, shown.seen, choice.stack, HeightScale.of(choice), self._height_view())
             if shown.is_small:
                 self._levelling.request(work, partial(self._show_heights, shown), at_once=True)
             else:
@@ -154,8 +154,7 @@ class ResultOnShow:
     def _add_or_update(self, field: str, shown: Shown, heights: ShownHeights | None = None) -> None:
         choice, selection = shown.choice, self._viewer.layers.selection
         active = selection.active
-        placement = place_results(choice.layer, choice.focus_axis)
-        added = self.layers.show([field], shown.results, choice, placement, heights, hidden=True)
+        added = self.layers.show([field], shown.seen, choice, shown.placement, heights, hidden=True)
         if added and field == "image":
             # To add it and to draw it are two pieces.
             self._turns.add(partial(self._reveal, added[0]), first=True)

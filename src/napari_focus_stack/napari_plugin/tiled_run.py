@@ -226,7 +226,7 @@ class GrowingResults:
         from ..io.zarr_image import open_array
 
         found = cls()
-        y, x = stack.plane_axes if stack.keeps_focus_axis else (0, 1)
+        y, x = stack.result_plane_axes
         for name, path in files.images.items():
             levels: list[Any] = []
             while (path / str(len(levels))).exists():
