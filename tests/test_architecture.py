@@ -81,7 +81,9 @@ ORDER = [
     "napari_plugin",
 ]
 # The same within a package of several steps.
-ORDER_WITHIN = {"tiled": ["plan", "readers", "patches", "decisions", "run", "heights", "setup", "lazy", "__init__"]}
+ORDER_WITHIN = {
+    "tiled": ["plan", "turn", "readers", "patches", "decisions", "run", "heights", "setup", "lazy", "__init__"]
+}
 OUTER = ORDER[ORDER.index("tiled") :]
 
 

@@ -18,6 +18,8 @@ import tifffile
 from napari_focus_stack import InputError, focus_stack
 from napari_focus_stack.cli import main
 from napari_focus_stack.io import check_output, read_stack, staged_outputs, write_image
+from napari_focus_stack.io.only_run import only_run
+from napari_focus_stack.io.writing import put_in_place
 from napari_focus_stack.kernels import run_together
 from test_pipeline import Lazy, gray_stack
 
@@ -161,6 +163,66 @@ def test_two_runs_to_one_name_leave_one_whole_image(tmp_path):
         write_image(two[path], np.full((60, 60), 2, np.uint8))
     assert tifffile.imread(path).min() == tifffile.imread(path).max() == 1, "the last to end wins"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_result_that_is_a_folder_stays_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    part, path = tmp_path / ".f.zarr.part", tmp_path / "f.zarr"
+    for folder, content in ((part, "new"), (path, "old")):
+        folder.mkdir()
+        (folder / ".zattrs").write_text(content)
+    rename = Path.rename
+
+    def held(self, target):
+        if self == part:
+            raise PermissionError(13, "Permission denied")  # as on Windows while another program looks into it
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", held)
+    with pytest.raises(PermissionError):
+        put_in_place(part, path)
+    assert (path / ".zattrs").read_text() == "old"
+
+
+RUN = "import sys; from napari_focus_stack.cli import main; main(sys.argv[1:])"
+
+
+def test_of_two_runs_in_tiles_to_one_name_the_second_is_refused(stack, tmp_path):
+    """Both filled the same folder: the image that was left had tiles of either, and no word was said."""
+    path = tmp_path / "f.zarr"
+    with only_run([path]):
+        done = run(RUN, "fuse", stack, "-o", path, "--tile", 64)
+        assert done.returncode == 1
+        assert done.stderr == f"napari-focus-stack: another run is writing {path}; " + (
+            "wait for its end, or name another output.\n"
+        )
+        assert not path.exists()
+    assert sorted(tmp_path.iterdir()) == [stack.parent]
+
+
+def test_an_output_is_free_again_when_its_run_was_killed(tmp_path):
+    path = tmp_path / "f.zarr"
+    code = """
+import os, sys
+from pathlib import Path
+from napari_focus_stack.io.only_run import only_run
+with only_run([Path(sys.argv[1])]):
+    os._exit(9)
+"""
+    assert run(code, path).returncode == 9
+    with only_run([path]):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tiff_that_cannot_be_written_leaves_no_hidden_pixels(stack, tmp_path, monkeypatch, capsys):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tifffile, "imwrite", full)
+    with pytest.raises(SystemExit):
+        main(["fuse", str(stack), "-o", str(tmp_path / "f.tif"), "--tile", "64"])
+    assert "could not be written (No space left on device)" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [stack.parent]
 
 
 def test_inputs_are_the_same_bytes_after_a_run(stack, tmp_path, capsys):

@@ -158,3 +158,14 @@ def test_result_that_no_file_holds_is_refused_in_a_sentence(viewer, panel, run, 
     panel.recipes.save(tmp_path / "series.tif")
     assert "Files hold one stack, this result has 2" in panel.status_line.text()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_result_of_a_series_of_one_is_saved(viewer, panel, run, qtbot, scene, tmp_path):
+    """Files of microscopes often have a time axis of length 1."""
+    viewer.add_image(scene.stack[np.newaxis], name="series")
+    run(panel)
+    panel.recipes.save(tmp_path / "one.tif")
+    qtbot.waitUntil(lambda: not panel.recipes.busy, timeout=RUN_MS)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "one.tif"), viewer.layers["series fused"].data[0, 0])
+    report = json.loads((tmp_path / "one report.json").read_text(encoding="utf-8"))
+    assert len(report["sharpness"]["per_slice"]) == 6

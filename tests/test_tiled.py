@@ -1,5 +1,7 @@
 """Tiles give the pixels of a run in memory, whatever their shape and that of the image and its chunks."""
 
+import threading
+
 import dask
 import dask.array as da
 import numpy as np
@@ -184,3 +186,18 @@ def test_nothing_runs_before_it_is_asked_for():
     corner = result.image[:100, :100].compute()
     assert len(asked) == 3  # slices of a single tile
     np.testing.assert_array_equal(corner, focus_stack(stack, levels=2).image[:100, :100])
+
+
+@pytest.mark.parametrize("stacked", [da.stack, list])
+def test_results_in_tiles_may_be_fused_in_tiles(stacked):
+    """One tile at a time: the tile that waited for those it is made from kept them waiting, for ever."""
+    lazy = [focus_stack_tiled(stack_of((90, 150), 2, seed), tile=64, levels=1).image for seed in range(2)]
+    found = []
+    nested = focus_stack_tiled(stacked(lazy), tile=64, levels=1)
+    run = threading.Thread(target=lambda: found.append(computed(nested)), daemon=True)
+    run.start()
+    run.join(60)
+    assert found, "it waits for itself"
+    at_hand = computed(focus_stack_tiled(np.stack(dask.compute(*lazy)), tile=64, levels=1))
+    for name in MAPS:
+        np.testing.assert_array_equal(found[0][name], at_hand[name], err_msg=name)

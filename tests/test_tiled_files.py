@@ -258,7 +258,7 @@ def test_a_cluster_gives_the_same_pixels_and_a_killed_worker_costs_time_only(tif
 
         fuse_into_zarr(
             stack,
-            FileReader([tiff]),
+            FileReader([tiff], [tiff]),
             outputs(tmp_path),
             rgb=None,
             options=FocusStackOptions(**OPTIONS),
@@ -268,3 +268,12 @@ def test_a_cluster_gives_the_same_pixels_and_a_killed_worker_costs_time_only(tif
         )
         assert killed
     assert_same(whole, tmp_path)
+
+
+def test_a_worker_that_lives_on_reads_files_that_were_replaced(tmp_path):
+    """It kept the file of an earlier run open, and fused its pixels under the name of the new one."""
+    path, everything = tmp_path / "s.tif", (slice(0, 8), slice(0, 9))
+    for gray in (7, 8):
+        tifffile.imwrite(tmp_path / "new.tif", np.full((3, 8, 9), gray, np.uint8), photometric="minisblack")
+        (tmp_path / "new.tif").replace(path)
+        assert FileReader([path], [path]).read(1, *everything).max() == gray

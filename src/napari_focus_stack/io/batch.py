@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import InputError
 from .fusing import RESULT_IMAGES, TileSettings, check_outputs, describe, fuse_in_tiles, fuse_stack, write_results
 from .heights import HeightSettings
+from .only_run import only_run
 from .positions import Positions
 from .source import StackSource
 from .writing import TIFF_ENDINGS, check_output, staged_outputs
@@ -89,23 +90,28 @@ def fuse_batch(
         check_output(table)
         if table.suffix.lower() != ".csv":
             raise InputError(f"the table of many stacks is a .csv, but {table} is asked for; name it so.")
-    sink = (
-        _OneFile(positions, images, heights, tiles) if positions.axes else _ManyFiles(positions, images, heights, tiles)
-    )
     outcome = BatchOutcome(written=images | ({"report": table} if table else {}))
-    try:
-        for i in range(len(positions)):
-            outcome.rows.append(_row(positions, i, options, sink))
-            if progress is not None:
-                progress(i + 1, len(positions))
-        if len(outcome.failures) == len(positions):
-            raise InputError(f"none of {len(positions)} stacks could be fused; the first: {outcome.rows[0]['error']}")
-        sink.finish()
-    finally:
-        sink.close()
-        if table is not None and outcome.rows:
-            with staged_outputs([table]) as staged:
-                _write_table(staged[table], outcome.rows)
+    with only_run(images.values() if positions.axes else ()):
+        sink = (
+            _OneFile(positions, images, heights, tiles)
+            if positions.axes
+            else _ManyFiles(positions, images, heights, tiles)
+        )
+        try:
+            for i in range(len(positions)):
+                outcome.rows.append(_row(positions, i, options, sink))
+                if progress is not None:
+                    progress(i + 1, len(positions))
+            if len(outcome.failures) == len(positions):
+                raise InputError(
+                    f"none of {len(positions)} stacks could be fused; the first: {outcome.rows[0]['error']}"
+                )
+            sink.finish()
+        finally:
+            sink.close()
+            if table is not None and outcome.rows:
+                with staged_outputs([table]) as staged:
+                    _write_table(staged[table], outcome.rows)
     return outcome
 
 

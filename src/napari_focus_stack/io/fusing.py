@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from .files import IMAGE_ENDINGS
 from .heights import HeightSettings
+from .only_run import only_run
 from .report import write_report
 from .source import PixelSize, StackSource
 from .writing import TIFF_ENDINGS, check_output, staged_outputs, write_image
@@ -277,11 +278,14 @@ def fuse_in_tiles(
         for name, path in images.items()
     }
     with contextlib.ExitStack() as at_end:
+        at_end.enter_context(only_run(as_zarr.values()))
+        for path in set(as_zarr.values()) - set(outputs.values()):
+            at_end.callback(shutil.rmtree, path, ignore_errors=True)
         workers: Workers = HereWorkers()
         reader: Reader = PartReader(stack)
         if settings.scheduler != "threads":
             workers = ClusterWorkers(at_end.enter_context(_client(settings.scheduler)))
-            reader = FileReader(inputs)
+            reader = FileReader(inputs, stack.files)
         outcome = fuse_into_zarr(
             stack,
             reader,
@@ -299,42 +303,40 @@ def fuse_in_tiles(
             workers=workers,
             progress=progress,
         )
-    others = [path for name, path in outputs.items() if as_zarr.get(name) != path]
-    with staged_outputs(others) as staged:
-        for name, path in images.items():
-            if path in staged:
-                text = describe(name, stack.pixel_size, heights)
-                rgb = stack.rgb and name == "image"
-                write_tiled_tiff(
-                    staged[path],
-                    as_zarr[name],
-                    rgb=rgb,
+        others = [path for name, path in outputs.items() if as_zarr.get(name) != path]
+        with staged_outputs(others) as staged:
+            for name, path in images.items():
+                if path in staged:
+                    text = describe(name, stack.pixel_size, heights)
+                    rgb = stack.rgb and name == "image"
+                    write_tiled_tiff(
+                        staged[path],
+                        as_zarr[name],
+                        rgb=rgb,
+                        pixel_size=stack.pixel_size,
+                        description=text,
+                        channels=stack.channels if name == "image" else (),
+                    )
+            if "report" in outputs:
+                write_report(
+                    staged[outputs["report"]],
+                    names=stack.names,
+                    sharpness=outcome.sharpness.as_dict(),
                     pixel_size=stack.pixel_size,
-                    description=text,
-                    channels=stack.channels if name == "image" else (),
+                    heights=heights,
+                    options=options,
+                    chosen=outcome.run.decisions.chosen,
+                    noise=outcome.run.decisions.noise,
+                    warnings=outcome.warnings,
+                    seconds=round(time.perf_counter() - start, 3),
+                    tiles={
+                        "counts": outcome.run.plan.counts,
+                        "side_px": outcome.run.plan.side,
+                        "halo_px": outcome.run.plan.halo,
+                    },
+                    files={key: str(file) for key, file in images.items()},
+                    **_named_channels(stack),
                 )
-        if "report" in outputs:
-            write_report(
-                staged[outputs["report"]],
-                names=stack.names,
-                sharpness=outcome.sharpness.as_dict(),
-                pixel_size=stack.pixel_size,
-                heights=heights,
-                options=options,
-                chosen=outcome.run.decisions.chosen,
-                noise=outcome.run.decisions.noise,
-                warnings=outcome.warnings,
-                seconds=round(time.perf_counter() - start, 3),
-                tiles={
-                    "counts": outcome.run.plan.counts,
-                    "side_px": outcome.run.plan.side,
-                    "halo_px": outcome.run.plan.halo,
-                },
-                files={key: str(file) for key, file in images.items()},
-                **_named_channels(stack),
-            )
-    for path in set(as_zarr.values()) - set(outputs.values()):
-        shutil.rmtree(path, ignore_errors=True)
     return outcome
 
 

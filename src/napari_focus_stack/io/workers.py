@@ -60,14 +60,18 @@ class FileReader:
     ----------
     inputs : sequence of str
         As of `read_stack`.
+    files : sequence of Path
+        The files that these stand for: a process that lives on must not take what it has open for what is there now.
     """
 
-    def __init__(self, inputs: Sequence[str | Path]) -> None:
+    def __init__(self, inputs: Sequence[str | Path], files: Sequence[Path]) -> None:
         self._inputs = tuple(str(Path(entry).absolute()) if Path(entry).exists() else str(entry) for entry in inputs)
+        told = [(file, file.stat()) for file in files]
+        self._as_of = tuple((str(file), now.st_mtime_ns, now.st_size) for file, now in told)
 
     def read(self, k: int, rows: slice, columns: slice) -> np.ndarray[Any, Any]:
         """Return a part of slice `k`."""
-        return _opened(self._inputs).part(k, rows, columns)
+        return _opened(self._inputs, self._as_of).part(k, rows, columns)
 
     def near(self, rows: slice, columns: slice) -> FileReader:
         """Return itself."""
@@ -75,5 +79,5 @@ class FileReader:
 
 
 @lru_cache(maxsize=4)
-def _opened(inputs: tuple[str, ...]) -> StackSource:
+def _opened(inputs: tuple[str, ...], as_of: tuple[tuple[str, int, int], ...]) -> StackSource:
     return read_stack(inputs)

@@ -42,7 +42,7 @@ class CursorSection(Section):
         self.rows.addWidget(self.told)
         self.rows.addWidget(self.plot)
         self.plot.hide()
-        self._latest = Latest()
+        self._latest = Latest("The curve at this pixel")
         self._pointed: Pixel | None = None
         self._zooming: list[Callable[..., Any]] | None = None
         self._timer = QTimer(self)

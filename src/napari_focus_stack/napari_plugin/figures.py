@@ -31,7 +31,7 @@ class FiguresInView:
 
     def __init__(self, panel: FocusStackPanel, host: PanelHost) -> None:
         self._panel, self._host = panel, host
-        self._measuring = Latest()
+        self._measuring = Latest("Measuring the surface")
         self._report: SharpnessReport | None = None
         self._measured: tuple[Shown, Position, HeightScale, HeightView] | None = None
 

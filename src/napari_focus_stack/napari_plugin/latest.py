@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from napari.qt.threading import create_worker
+from napari.utils.notifications import show_error
+
+from ..errors import InputError
 
 Work = Callable[[], Any]
 Done = Callable[[Any], None]
 
 
-class Latest:
-    """Runs one piece of work at a time; of those that are asked for meanwhile, the last."""
+@dataclass(frozen=True)
+class _Failure:
+    error: Exception
 
-    def __init__(self) -> None:
+
+class Latest:
+    """Runs one piece of work at a time; of those that are asked for meanwhile, the last.
+
+    What it raises is told as the panel tells of a run that failed; once, where it is raised again and again.
+
+    Parameters
+    ----------
+    name : str
+        Of the work, to begin that sentence with.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name, self._told = name, ""
         self._next: tuple[Work, Done] | None = None
         self._done: Done | None = None
         self._outcome: list[Any] = []
@@ -26,7 +44,7 @@ class Latest:
         return self._done is not None
 
     def request(self, work: Work, done: Done, *, at_once: bool = False) -> None:
-        """Call `work` in a thread and `done` with what it returns in the window's thread, unless it failed.
+        """Call `work` in a thread and `done` with what it returns in the window's thread.
 
         Brief work is done `at_once` in the window's thread, unless other work is under way.
         """
@@ -57,15 +75,28 @@ class Latest:
         self._done, self._outcome = None, []
         if self._closed:
             return
-        if outcome and done is not None:
+        if outcome and isinstance(outcome[0], _Failure):
+            # Not where something newer is asked for, which may well succeed.
+            if self._next is None:
+                self._tell(outcome[0].error)
+        elif outcome and done is not None:
+            self._told = ""
             done(outcome[0])
         if self._next is not None and not self.busy:
             self._begin()
 
+    def _tell(self, error: Exception) -> None:
+        sentence = str(error).partition("\n")[0]
+        if not isinstance(error, InputError):
+            sentence = f"{self._name} failed: {type(error).__name__}: {sentence}"
+        if sentence != self._told:
+            self._told = sentence
+            show_error(sentence)
+
 
 def _quietly(work: Work, outcome: list[Any]) -> None:
-    """Note what `work` returns; what it raises is dropped, for the next request may well succeed."""
+    """Note what `work` returns, or what it raises."""
     try:
         outcome.append(work())
-    except Exception:
-        outcome.clear()
+    except Exception as error:
+        outcome[:] = [_Failure(error)]

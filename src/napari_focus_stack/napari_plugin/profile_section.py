@@ -73,7 +73,7 @@ class ProfileSection(Section):
         self.line_button.clicked.connect(self._draw)
         self.copy_button.clicked.connect(self._copy)
         self.copy_button.setEnabled(False)
-        self._latest = Latest()
+        self._latest = Latest("The contours")
         self._lines: Shapes | None = None
         self._contours: Labels | None = None
         self._seen: tuple[Any, ...] = ()

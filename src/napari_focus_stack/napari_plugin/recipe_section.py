@@ -14,7 +14,7 @@ from ..recipe import Recipe, as_command, as_python
 from .heights import SLICES, HeightScale
 from .host import Shown
 from .latest import Latest
-from .layers import METADATA_KEY, StackChoice
+from .layers import METADATA_KEY, Position, StackChoice
 from .results import RESULT_KINDS
 from .section import Section, Sentence
 
@@ -53,7 +53,7 @@ class RecipeSection(Section):
         self.python_button.clicked.connect(self._copy_python)
         self.command_button.clicked.connect(self._copy_command)
         self.save_button.clicked.connect(self._ask_and_save)
-        self._latest = Latest()
+        self._latest = Latest("Saving the results")
 
     @property
     def busy(self) -> bool:
@@ -129,7 +129,8 @@ class RecipeSection(Section):
                 f"{shown.choice.stack.position_count}; save its layers with File ▸ Save Selected Layers."
             )
             return
-        where = shown.choice.stack.result_index(())
+        (position,) = shown.choice.stack.positions
+        where = shown.choice.stack.result_index(position)
         layers = {field: self.host.shown_layer(field) for field in RESULT_KINDS}
         pixels = {field: np.array(layer.data[where]) for field, layer in layers.items() if layer is not None}
         told = {field: layer.metadata.get(METADATA_KEY, {}) for field, layer in layers.items() if layer is not None}
@@ -139,7 +140,7 @@ class RecipeSection(Section):
             told["retouch"] = {"result": "retouch", "meaning": "0: as fused; k + 1: slice k"}
         if shown.results.options.crop:
             told = {field: {**facts, "origin_px": list(shown.origin)} for field, facts in told.items()}
-        work = partial(_written, path, pixels, told, shown)
+        work = partial(_written, path, pixels, told, shown, position)
         self._latest.request(work, self.host.say)
 
 
@@ -153,7 +154,7 @@ def _in_um(choice: StackChoice) -> float:
     return abs(float((layer.scale[axis] * layer.units[axis]).to("micrometer").magnitude))
 
 
-def _written(path: Path, pixels: dict[str, Any], told: dict[str, Any], shown: Shown) -> str:
+def _written(path: Path, pixels: dict[str, Any], told: dict[str, Any], shown: Shown, position: Position) -> str:
     """Write the files, all or none; return the sentence that says so."""
     import json
 
@@ -182,7 +183,7 @@ def _written(path: Path, pixels: dict[str, Any], told: dict[str, Any], shown: Sh
                 write_image(staged[file], pixels[field], rgb=rgb, pixel_size=size, description=description)
             facts = {key: value for key, value in told.get("image", {}).items() if key != "sharpness"}
             names = [f"slice {k}" for k in range(shown.results.slices)]
-            write_report(staged[report], names=names, sharpness=shown.results.reports[()].as_dict(), **facts)
+            write_report(staged[report], names=names, sharpness=shown.results.reports[position].as_dict(), **facts)
     except InputError as refusal:
         return str(refusal)
     return f"Saved {', '.join(file.name for file in files.values())} and {report.name} in {path.parent}."

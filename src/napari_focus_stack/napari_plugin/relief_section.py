@@ -62,7 +62,7 @@ class ReliefSection(Section):
         self.button.clicked.connect(self._turn)
         self.exaggeration.valueChanged.connect(self._exaggerate)
         self.turn_box.toggled.connect(self._exaggerate)
-        self._latest, self._turns = Latest(), Turns(self)
+        self._latest, self._turns = Latest("The relief"), Turns(self)
         self._step, self._middle = 1.0, 0.0
         self._surface: Surface | None = None
         self._of: tuple[Shown, Position] | None = None

@@ -67,7 +67,7 @@ class RetouchSection(Section):
         self._again = False
         self._painted_px = 0
         self._hidden: list[Image] = []
-        self._latest = Latest()
+        self._latest = Latest("Retouching")
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_REST_MS)

@@ -58,7 +58,7 @@ class ResultOnShow:
         self.layers = ResultLayers(viewer)
         self._viewer, self._maps = viewer, maps
         self._height_view, self._heights_shown = height_view, heights_shown
-        self._levelling, self._turns = Latest(), Turns(parent)
+        self._levelling, self._turns = Latest("Levelling the heights"), Turns(parent)
         self._active: Layer | None = None
         self._closed = False
 

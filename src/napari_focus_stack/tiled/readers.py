@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..slices import SliceKind
+from .turn import reading_for_a_tile
 
 
 class Reader(Protocol):
@@ -36,14 +37,17 @@ class ArrayReader:
 
 
 class SliceReader:
-    """Reads a sequence of slices, each of them whole."""
+    """Reads a sequence of slices, each of them whole; of dask arrays, parts in the thread that asks."""
 
     def __init__(self, slices: Any) -> None:
         self._slices = slices
 
     def read(self, k: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
         """Return a part of slice `k`."""
-        return np.asarray(self._slices[k])[rows, columns]
+        one = self._slices[k]
+        if hasattr(one, "dask"):
+            return np.asarray(one[rows, columns].compute(scheduler="synchronous"))
+        return np.asarray(one)[rows, columns]
 
     def near(self, rows: slice, columns: slice) -> Reader:
         """Return itself."""
@@ -126,4 +130,5 @@ class Window:
         self._reader, self._rows, self._columns = reader, rows, columns
 
     def __getitem__(self, k: int) -> npt.NDArray[Any]:
-        return self._reader.read(k, self._rows, self._columns)
+        with reading_for_a_tile():
+            return self._reader.read(k, self._rows, self._columns)

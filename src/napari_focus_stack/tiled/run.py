@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,8 +20,7 @@ from ..whole import Whole
 from .decisions import Decisions
 from .plan import Tile, TilePlan
 from .readers import Reader, Window
-
-_one_tile = threading.Lock()
+from .turn import own_turn
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +78,7 @@ class TiledRun:
             cut=(rows.start > 0, rows.stop < height, columns.start > 0, columns.stop < width),
             core=tile.core_in_window,
         )
-        with _one_tile:
+        with own_turn():
             slices = Slices(Window(reader, rows, columns, self.kind, self.shape[0]), self.rgb)
             shape = (len(slices), *slices.kind.shape)
             stacker = FocusStacker(shape, options, self.decisions.noise, rgb=self.rgb, whole=whole)
