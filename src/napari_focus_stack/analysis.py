@@ -7,7 +7,7 @@ with the number of slices.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from .pyramid import (
     blur_line,
     expand,
     expand_row,
+    expanded_rows,
     level_shapes,
     noise_gains,
     push_pull,
@@ -164,6 +165,20 @@ class SliceAnalysis:
         fine = self.planes if level == 0 else self.gaussians[level - 1]
         return np.stack([f - expand(g, self.shapes[level]) for f, g in zip(fine, self.gaussians[level], strict=True)])
 
+    def energy_and_intensity(self, level: int, part: tuple[slice, slice]) -> tuple[float, float]:
+        """Return the mean square of a detail level, and the mean intensity, of a part of the slice.
+
+        Over the deciding channels; `part` in px of the slice.
+        """
+        fine, coarse = self.planes if level == 0 else self.gaussians[level - 1], self.gaussians[level]
+        rows, columns = (slice(c.start >> level, -(-c.stop >> level)) for c in part)
+        energies = [
+            _mean_of_rows(_squares_of_rows, rows, columns, fine[c], coarse[c], self.shapes[level])
+            for c in self.deciding
+        ]
+        intensities = [_mean_of_rows(_sum_of_rows, *part, self.planes[c]) for c in self.deciding]
+        return float(np.mean(energies)), float(np.mean(intensities))
+
     def detail_variance(self, level: int) -> float:
         """Return the variance that noise gives the mean of a level's deciding channels, at the mean intensity."""
         return self.noise_variance(float(self.least_variance)) * self.noise_gains[level] / len(self.deciding)
@@ -258,6 +273,37 @@ def _convert_band(source: npt.NDArray[Any], planes: FloatImage, scaling: Scaling
         for c in range(len(planes)):
             gray = source[rows, :, c]
             np.copyto(planes[c, rows], gray if scaling.is_identity else scaling.to_kernel(gray), casting="unsafe")
+
+
+def _mean_of_rows(sum_of_rows: Callable[..., None], rows: slice, columns: slice, *images: Any) -> float:
+    """Return the mean over a part of an image of what `sum_of_rows` adds up in every row."""
+    count, width = rows.stop - rows.start, columns.stop - columns.start
+    sums = np.zeros(count)
+
+    def add_up(first: int, last: int) -> None:
+        for strip in strips(first, last):
+            at = slice(rows.start + strip.start, rows.start + strip.stop)
+            sum_of_rows(*images, at, columns, sums[strip])
+
+    run_bands(add_up, count, width)
+    return float(sums.sum()) / (count * width)
+
+
+def _sum_of_rows(image: FloatImage, rows: slice, columns: slice, out: npt.NDArray[np.float64]) -> None:
+    # In float32, whose pairwise sums of a row are exact enough; asked for float64, NumPy takes three times as long.
+    out[...] = image[rows, columns].sum(axis=1)
+
+
+def _squares_of_rows(
+    fine: FloatImage,
+    coarse: FloatImage,
+    shape: tuple[int, int],
+    rows: slice,
+    columns: slice,
+    out: npt.NDArray[np.float64],
+) -> None:
+    detail = (fine[rows] - expanded_rows(coarse, shape, rows))[:, columns]
+    out[...] = np.einsum("yx,yx->y", detail, detail)
 
 
 @row_function_of_sums

@@ -388,11 +388,7 @@ class Run:
             known = analysis.valid is None or analysis.valid[0][core].any()
             own = np.ascontiguousarray(colour[core])
             return (sharpness(own, self.options.sharpness_measure, rgb=False, noise=self.noise) if known else 0.0,)
-        level = min(FOCUS_LEVEL, analysis.levels - 1)
-        place = tuple(slice(c.start >> level, -(-c.stop >> level)) for c in core)
-        detail = analysis.detail(level)[analysis.deciding][:, place[0], place[1]]
-        planes = analysis.planes[analysis.deciding][:, core[0], core[1]]
-        return float(np.mean(detail * detail, dtype=np.float64)), float(np.mean(planes, dtype=np.float64))
+        return analysis.energy_and_intensity(min(FOCUS_LEVEL, analysis.levels - 1), core)
 
     def _shaped(self, colour: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if self.kind.alpha:

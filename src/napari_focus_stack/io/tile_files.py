@@ -93,39 +93,47 @@ class TileFiles:
     def _scratch_array(self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...]) -> None:
         make_array(self.scratch / name, shape, np.float32, chunks, 2, compressed=False)
 
-    def fuse(self, reader: Reader, tile: Tile) -> Part:
-        """Fuse one tile, write it, and return what is told of it, without pixels."""
-        return self.write_part(tile, self.run.fuse(reader, tile))
+    def fused(self, reader: Reader, tile: Tile) -> Part:
+        """Fuse one tile, and return what is left to be written."""
+        return self.without_unfilled(tile, self.run.fuse(reader, tile))
+
+    def without_unfilled(self, tile: Tile, part: Part) -> Part:
+        """Write what heights are filled from, and return the rest: most of the bytes, which take the least time."""
+        if self.fills_heights:
+            open_array(self.scratch / "unfilled")[(slice(None), *self.run.map_core(tile))] = part.unfilled
+        return replace(part, unfilled=_NOTHING)
 
     def write_part(self, tile: Tile, part: Part) -> Part:
-        """Write a tile that was fused, and return what is told of it, without pixels."""
+        """Write image and index of a tile that was fused, and return what is told of it, without pixels."""
         pixels = np.moveaxis(part.image, -1, 0) if part.image.ndim == 3 else part.image
         self._write("image", tile, pixels)
         if "index" in self.images and not self.run.filling.transparent:
             self._write("index", tile, part.index)
-        if self.fills_heights:
-            open_array(self.scratch / "unfilled")[(slice(None), *self.run.map_core(tile))] = part.unfilled
-        return replace(part, image=_NOTHING, index=_NOTHING, unfilled=_NOTHING)
+        return replace(part, image=_NOTHING, index=_NOTHING)
 
     def coarse_cells(self, tile: Tile, turn: int) -> Any:
         """Return a tile's own coarse cells in a round."""
         return tiled.coarse_of(self.run, tile, *self._seen(tile, turn, ROUND_PLANES))
 
-    def refine(self, tile: Tile, turn: int, grid: Any) -> None:
-        """Fill a tile's heights from the solved grid of a round."""
-        filled = tiled.refined_of(self.run, tile, *self._seen(tile, turn, ROUND_PLANES), grid)
+    def refined(self, tile: Tile, turn: int, grid: Any) -> FloatImage:
+        """Return a tile's heights, filled from the solved grid of a round."""
+        return tiled.refined_of(self.run, tile, *self._seen(tile, turn, ROUND_PLANES), grid)
+
+    def write_refined(self, tile: Tile, turn: int, filled: FloatImage) -> None:
+        """Write what `refined` returned."""
         open_array(self.scratch / f"filled-{turn}")[self.run.map_core(tile)] = filled
 
-    def write_maps(self, tile: Tile, adjust: Adjust | None = None) -> None:
-        """Write a tile's maps behind the last round; `adjust` makes of height and confidence the heights to keep."""
+    def maps(self, tile: Tile, adjust: Adjust | None = None) -> dict[str, np.ndarray[Any, Any]]:
+        """Return a tile's maps behind the last round; `adjust` makes of height and confidence the heights to keep."""
         index, height, confidence = tiled.maps_of(self.run, tile, *self._seen(tile, self.rounds))
         if adjust is not None:
             height = adjust(height, confidence)
-        maps: dict[str, np.ndarray[Any, Any]] = {"height": height, "confidence": confidence}
-        if self.run.filling.transparent:
-            maps["index"] = index
+        return {"index": index, "height": height, "confidence": confidence}
+
+    def write_maps(self, tile: Tile, maps: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Write those of a tile's maps that are asked for and not written with its image."""
         for name in self.images:
-            if name in maps:
+            if name in maps and (name != "index" or self.run.filling.transparent):
                 self._write(name, tile, maps[name])
 
     def _write(self, name: str, tile: Tile, pixels: np.ndarray[Any, Any]) -> None:

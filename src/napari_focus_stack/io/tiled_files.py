@@ -29,7 +29,7 @@ from .heights import HeightSettings
 from .report import plain
 from .source import PixelSize
 from .tile_files import MAPS, Adjust, TileFiles
-from .workers import HereWorkers, Workers
+from .workers import HereWorkers, Job, Workers
 from .writing import put_in_place
 from .zarr_image import DEFAULT_FORMAT
 
@@ -229,7 +229,9 @@ def _run_all(
     resumed = len(parts)
     left = [tile for tile in tiles if tile.number not in parts]
     done = resumed
-    jobs = [(files.fuse, reader.near(*tile.window), tile) for tile in left]
+    jobs = [
+        Job(partial(files.fused, reader.near(*tile.window), tile), partial(files.write_part, tile)) for tile in left
+    ]
     with closing(workers.run(jobs)) as answers:  # type: ignore[type-var]
         for number, part in answers:
             tile = left[number]
@@ -287,7 +289,7 @@ def _journalled(path: Path) -> tuple[dict[int, Part], Callable[[int, Part], None
 def _fill_heights(files: TileFiles, adjust: Adjust, workers: Workers, step: Callable[[], None]) -> None:
     tiles = list(files.run.plan)
 
-    def answers(jobs: list[tuple[Any, ...]]) -> dict[int, Any]:
+    def answers(jobs: list[Job]) -> dict[int, Any]:
         found = {}
         with closing(workers.run(jobs)) as running:  # type: ignore[type-var]
             for number, answer in running:
@@ -296,7 +298,9 @@ def _fill_heights(files: TileFiles, adjust: Adjust, workers: Workers, step: Call
         return found
 
     for turn in range(files.rounds):
-        cells = answers([(files.coarse_cells, tile, turn) for tile in tiles])
+        cells = answers([Job(partial(files.coarse_cells, tile, turn)) for tile in tiles])
         grid = tiled.solved_grid(files.run, [cells[tile.number] for tile in tiles])
-        answers([(files.refine, tile, turn, grid) for tile in tiles])
-    answers([(files.write_maps, tile, adjust) for tile in tiles])
+        answers(
+            [Job(partial(files.refined, tile, turn, grid), partial(files.write_refined, tile, turn)) for tile in tiles]
+        )
+    answers([Job(partial(files.maps, tile, adjust), partial(files.write_maps, tile)) for tile in tiles])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,20 +15,54 @@ from .reading import read_stack
 from .source import StackSource
 
 
-class Workers(Protocol):
-    """What runs jobs: functions of plain arguments that other processes can be given."""
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is done for one tile; small and plain, so that it can go to other processes.
 
-    def run(self, jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
-        """Yield the number and the answer of every job, as they end; a job is a function and its arguments."""
+    Attributes
+    ----------
+    make : callable
+        Takes nothing, and computes.
+    write : callable or None
+        Takes what `make` returns, writes it, and returns what is told of it.
+    """
+
+    make: Callable[[], Any]
+    write: Callable[[Any], Any] | None = None
+
+    def done(self) -> Any:
+        """Do all of it."""
+        return self.written(self.make())
+
+    def written(self, made: Any) -> Any:
+        """Do what is left of it."""
+        return made if self.write is None else self.write(made)
+
+
+class Workers(Protocol):
+    """What runs jobs."""
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Any]]:
+        """Yield the number and the answer of every job, as they end."""
 
 
 class HereWorkers:
-    """Runs one job after the other; each uses all cores."""
+    """Runs one job after the other; each uses all cores. What one writes is written while the next one computes."""
 
-    def run(self, jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Any]]:
         """Yield the number and the answer of every job."""
-        for number, (function, *arguments) in enumerate(jobs):
-            yield number, function(*arguments)
+        # All that computes stays in this thread, which Ctrl-C interrupts at once.
+        with ThreadPoolExecutor(1, thread_name_prefix="focus-stack-writer") as writer:
+            writing: Future[Any] | None = None
+            for number, job in enumerate(jobs):
+                made = job.make()
+                # No more than one tile waits to be written, however slow the disk is.
+                before, writing = writing and writing.result(), writer.submit(job.written, made)
+                del made
+                if number:
+                    yield number - 1, before
+            if writing is not None:
+                yield len(jobs) - 1, writing.result()
 
 
 class ClusterWorkers:
@@ -40,11 +76,11 @@ class ClusterWorkers:
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    def run(self, jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Any]]:
         """Yield the number and the answer of every job."""
         from distributed import as_completed
 
-        futures = [self._client.submit(*job, pure=False) for job in jobs]
+        futures = [self._client.submit(job.done, pure=False) for job in jobs]
         numbers = {future.key: number for number, future in enumerate(futures)}
         try:
             for future in as_completed(futures):

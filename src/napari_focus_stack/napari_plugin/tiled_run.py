@@ -297,7 +297,7 @@ def fuse_in_tiles(
         tile = order.next_of(left)
         left.remove(tile)
         part = yield from _fused(run, view, tile, count - len(left), progress)
-        parts[tile.number] = files.write_part(tile, part)
+        parts[tile.number] = files.write_part(tile, files.without_unfilled(tile, part))
         yield progress((count - len(left)) * slices, f"tile {count - len(left)}/{count} is done", tile)
     if files.fills_heights:
         done = count * slices
@@ -364,12 +364,12 @@ def _filled(
             yield done, None
         grid = solved_grid(files.run, cells)
         for tile in tiles:
-            files.refine(tile, turn, grid)
+            files.write_refined(tile, turn, files.refined(tile, turn, grid))
             done += 1
             yield done, None
     while tiles:
         tile = order.next_of(tiles)
         tiles.remove(tile)
-        files.write_maps(tile, adjust)
+        files.write_maps(tile, files.maps(tile, adjust))
         done += 1
         yield done, tile
