@@ -20,6 +20,7 @@ import napari_focus_stack
 from napari_focus_stack import InputError, machine
 from napari_focus_stack.cli import main
 from napari_focus_stack.io import read_stack, write_report
+from napari_focus_stack.io.lazy_images import lazy_images
 from napari_focus_stack.io.source import decoded
 from spoiled_files import number_of_seed, spoil_path, verdict, whole_files
 
@@ -351,6 +352,21 @@ def test_a_run_that_does_not_fit_the_memory_is_refused_before_it_starts(tmp_path
     assert command("fuse", folder, "-o", tmp_path / "f.tif") == 1
     assert "a run with slices of 20 x 24 px needs about 0.0 GiB of memory" in capsys.readouterr().err
     assert not (tmp_path / "f.tif").exists()
+
+
+def test_runs_in_tiles_that_do_not_fit_the_memory_are_refused_too(tmp_path, monkeypatch, capsys):
+    folder = save_slices(tmp_path, ["0.png", "1.png", "2.png"])
+    monkeypatch.setattr(machine, "free_memory", lambda: 20_000)
+    assert command("fuse", folder, "-o", tmp_path / "f.zarr", "--tile", "64") == 1
+    assert "a run in tiles needs about 0." in capsys.readouterr().err
+    assert {path.suffix for path in folder.iterdir()} == {".png"}
+
+
+def test_slices_that_do_not_fit_the_memory_are_not_opened_lazily(tmp_path, monkeypatch):
+    folder = save_slices(tmp_path, ["0.png", "1.png", "2.png"])
+    monkeypatch.setattr(machine, "free_memory", lambda: 900)
+    with pytest.raises(InputError, match=r"one slice of .* needs about 0\.0 GiB of memory"):
+        lazy_images(folder)
 
 
 def test_memory_is_told_in_an_order_that_can_be():
