@@ -20,6 +20,8 @@ import napari_focus_stack
 from napari_focus_stack import InputError, machine
 from napari_focus_stack.cli import main
 from napari_focus_stack.io import read_stack, write_report
+from napari_focus_stack.io.lazy_images import lazy_images
+from napari_focus_stack.io.source import decoded
 from spoiled_files import number_of_seed, spoil_path, verdict, whole_files
 
 needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="such names and files are not known there")
@@ -265,6 +267,28 @@ def test_zarr_sizes_that_lie_are_refused(tmp_path, changes, told):
         read_stack(zarr_folder(tmp_path / "a.zarr", **changes))
 
 
+def test_tiles_much_larger_than_the_picture_are_refused(tmp_path):
+    path = tmp_path / "s.tif"
+    way = {"tile": (16, 16), "compression": "zlib"}
+    tifffile.imwrite(path, np.zeros((3, 24, 20), np.uint16), photometric="minisblack", metadata=None, **way)
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tif:
+        for page in tif.pages:
+            place = page.aspage().tags["TileWidth"].offset
+            content[place + 2 : place + 12] = struct.pack("<HII", 4, 1, 2**30)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"one tile of .* needs about 64\.0 GiB of memory"):
+        read_stack(path)
+
+
+def test_a_file_that_asks_for_too_much_memory_is_named():
+    def decode():
+        raise MemoryError
+
+    with pytest.raises(InputError, match=r"s\.png needs more memory to be read than is free here"):
+        decoded("s.png", decode)
+
+
 def test_a_list_of_tags_that_never_ends_is_refused(tmp_path):
     path = tmp_path / "s.tif"
     path.write_bytes(struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, 2**62) + bytes(100))
@@ -300,12 +324,49 @@ def test_more_slices_than_a_run_takes_are_refused(tmp_path, claim):
         read_stack(path)
 
 
+@pytest.mark.parametrize(
+    ("kind", "old", "new"),
+    [
+        ("ome", b"</OME>", b"</OM>>"),
+        ("ome", b"<Pixels", b"<Pixals"),
+        ("ome", b'SizeX="8"', b'SizeX="9"'),
+        ("imagej", b"channels=2", b"channels=7"),
+    ],
+)
+def test_channels_do_not_pass_for_slices_where_a_header_is_spoiled(tmp_path, kind, old, new):
+    """All pages were taken for slices of one stack, and its pixel size was lost, without a word."""
+    path = tmp_path / "s.tif"
+    volume = np.zeros((3, 2, 8, 8), np.uint8)
+    tifffile.imwrite(path, volume, photometric="minisblack", metadata={"axes": "ZCYX"}, **{kind: True})
+    assert read_stack(path).shape == (3, 8, 8, 2)
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(InputError, match="does not fit its 6 pages, so nobody knows which of them are slices"):
+        read_stack(path)
+
+
 def test_a_run_that_does_not_fit_the_memory_is_refused_before_it_starts(tmp_path, monkeypatch, capsys):
     folder = save_slices(tmp_path, ["0.png", "1.png", "2.png"])
     monkeypatch.setattr(machine, "free_memory", lambda: 20_000)
     assert command("fuse", folder, "-o", tmp_path / "f.tif") == 1
     assert "a run with slices of 20 x 24 px needs about 0.0 GiB of memory" in capsys.readouterr().err
     assert not (tmp_path / "f.tif").exists()
+
+
+def test_runs_in_tiles_that_do_not_fit_the_memory_are_refused_too(tmp_path, monkeypatch, capsys):
+    folder = save_slices(tmp_path, ["0.png", "1.png", "2.png"])
+    monkeypatch.setattr(machine, "free_memory", lambda: 20_000)
+    assert command("fuse", folder, "-o", tmp_path / "f.zarr", "--tile", "64") == 1
+    assert "a run in tiles needs about 0." in capsys.readouterr().err
+    assert {path.suffix for path in folder.iterdir()} == {".png"}
+
+
+def test_slices_that_do_not_fit_the_memory_are_not_opened_lazily(tmp_path, monkeypatch):
+    folder = save_slices(tmp_path, ["0.png", "1.png", "2.png"])
+    monkeypatch.setattr(machine, "free_memory", lambda: 900)
+    with pytest.raises(InputError, match=r"one slice of .* needs about 0\.0 GiB of memory"):
+        lazy_images(folder)
 
 
 def test_memory_is_told_in_an_order_that_can_be():

@@ -195,3 +195,20 @@ def test_options_that_need_the_whole_are_run_whole(viewer, panel, run, scene):
     panel.option_rows.widgets["method"].value = "decision-map"
     run(panel)
     assert not viewer.layers["slide fused"].multiscale
+
+
+def test_folders_of_runs_that_were_killed_go_but_not_those_of_other_machines(tmp_path, monkeypatch):
+    """A home that machines share: the pixels of a run under way on another one were removed."""
+    from napari_focus_stack.napari_plugin import tiled_run
+
+    monkeypatch.setattr("platform.node", lambda: "here.lab")
+    dead = 2**22 + 1  # no process has such a number
+    for name in (f"here_lab-{dead}-a", f"there-{dead}-b"):
+        (tmp_path / f"napari-focus-stack-tiles-{name}").mkdir()
+    folder = tiled_run.ResultFolder()
+    left = sorted(path.name.removeprefix("napari-focus-stack-tiles-") for path in tmp_path.iterdir())
+    assert len(left) == 2
+    assert left[0].startswith("here_lab-") and str(dead) not in left[0]
+    assert left[1] == f"there-{dead}-b"
+    folder.remove()
+    assert len(list(tmp_path.iterdir())) == 1

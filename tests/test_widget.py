@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+import tifffile
 
 import napari_focus_stack
 from napari_focus_stack import (
@@ -184,6 +185,31 @@ def test_tilted_stack_is_fused_with_a_warning(viewer, panel, run, scene):
         run(panel)
     assert not panel.warning_lines.isHidden()
     assert panel.warning_lines.text().count("left out") == 1
+
+
+def test_every_warning_is_shown_once_in_the_panel_and_in_the_command_lines_summary(
+    viewer, panel, run, scene, tmp_path, capsys
+):
+    from napari_focus_stack.cli import main
+
+    holed = scene.stack.astype(np.float32) - scene.stack.mean(dtype=np.float32)
+    holed[2, 5, 5] = np.nan
+    options = {"method": "log", "denoise": 0.5, "z_preference": 0.1}
+    told = focus_stack(holed, **options).warnings
+    assert len(told) == 3
+    viewer.add_image(np.stack([holed, holed]), name="series", contrast_limits=(-99, 99))
+    for name, value in options.items():
+        panel.option_rows.widgets[name].value = value
+    for _ in range(2):
+        run(panel)
+        shown = panel.warning_lines.text().splitlines()
+        assert [line for line in shown if "left out" not in line or "NaN" in line] == list(told)
+    tifffile.imwrite(tmp_path / "s.tif", holed, photometric="minisblack")
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    with pytest.raises(SystemExit):
+        main(["fuse", str(tmp_path / "s.tif"), "-o", str(tmp_path / "f.tif"), *flags])
+    err = capsys.readouterr().err
+    assert [line.removeprefix("napari-focus-stack: warning: ") for line in err.splitlines()] == list(told)
 
 
 # ---- running again ---------------------------------------------------------------------------------

@@ -135,6 +135,32 @@ def run_two_at_once(folder: Path, times: int = 5) -> int:
     return wrong
 
 
+def run_two_in_tiles(folder: Path, times: int = 5) -> int:
+    """Start two runs in tiles to one name; return how often anything but one whole image and one refusal came of it."""
+    out, wrong = folder / "tiles", 0
+    out.mkdir()
+    stacks = [_stack(folder / f"tiles{seed}.tif", seed) for seed in (7, 8)]
+
+    def command(stack: Path, name: str) -> list[str]:
+        more = ["--tile", "128", "--levels", "2", "-q"]
+        return [sys.executable, "-m", "napari_focus_stack", "fuse", str(stack), "-o", str(out / name), *more]
+
+    for k, stack in enumerate(stacks):
+        subprocess.run(command(stack, f"{k}.tif"), check=True)
+    expected = [tifffile.imread(out / f"{k}.tif") for k in range(2)]
+    for _ in range(times):
+        runs = [subprocess.Popen(command(stack, "f.tif"), stderr=subprocess.PIPE, text=True) for stack in stacks]
+        told = [run.communicate()[1] for run in runs]
+        for k, run in enumerate(runs):
+            refused = run.returncode == 1 and "another run is writing" in told[k]
+            wrong += not (run.returncode == 0 or refused)
+        wrong += not any(np.array_equal(tifffile.imread(out / "f.tif"), image) for image in expected)
+        (out / "f.tif").unlink()
+    wrong += sorted(path.name for path in out.iterdir()) != ["0.tif", "1.tif"]
+    print(f"two runs in tiles at once, {times} times: {wrong} wrong")
+    return wrong
+
+
 def compile_at_once(folder: Path, processes: int = 2) -> int:
     """Let processes compile all kernels into one fresh folder, twice; return how many gave other bytes or failed."""
     stack = _stack(folder / "compile.tif", 6)
@@ -157,7 +183,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         wrong = kill_at_random(folder, given.kills) + fill_the_disk(folder)
-        wrong += run_two_at_once(folder) + compile_at_once(folder)
+        wrong += run_two_at_once(folder) + run_two_in_tiles(folder) + compile_at_once(folder)
     raise SystemExit(wrong > 0)
 
 

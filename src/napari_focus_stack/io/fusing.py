@@ -263,7 +263,9 @@ def fuse_in_tiles(
     InputError
         If something is refused that needs the whole image at once, or the scheduler does not answer.
     """
-    from ..tiled import PartReader
+    from ..machine import check_memory
+    from ..pipeline import memory_needed
+    from ..tiled import BASE_BYTES, PartReader
     from .tiled_files import fuse_into_zarr
     from .tiled_tiff import write_tiled_tiff
     from .workers import ClusterWorkers, FileReader, HereWorkers
@@ -271,6 +273,10 @@ def fuse_in_tiles(
     heights = heights or HeightSettings()
     if heights.level != "none":
         raise InputError("a form is fitted to the whole height map, not in tiles; leave --level out.")
+    # What is decided for all tiles is decided here, on any scheduler. The default is no share of what is free just
+    # now: the same command would decide otherwise from day to day.
+    needed = min(settings.memory_bytes, BASE_BYTES + memory_needed(stack.shape, stack.dtype, options))
+    check_memory(needed, "a run in tiles", "close other programs, or let it use less (fuse --memory)")
     start = time.perf_counter()
     images = {name: path for name, path in outputs.items() if name != "report"}
     as_zarr = {

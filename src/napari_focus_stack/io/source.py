@@ -232,8 +232,12 @@ def decoded(name: str, decode: Callable[[], Decoded]) -> Decoded:
     """Call a decoder; whatever it raises becomes an InputError that names the file."""
     try:
         return decode()
-    except (InputError, MemoryError):
+    except InputError:
         raise
+    except MemoryError as error:
+        raise InputError(
+            f"{name} needs more memory to be read than is free here; crop it, or leave it out if it is damaged."
+        ) from error
     except Exception as error:  # decoders raise some twenty kinds for damaged data
         if "imagecodecs" in str(error):
             raise InputError(

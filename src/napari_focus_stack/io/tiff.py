@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from ..machine import check_memory
 from .axes import AxisPlan, plan_axes
 from .photos import ORIENTATION, turned
 from .source import StackSource, checked_count, decoded
@@ -80,6 +81,7 @@ def open_tiff(
 
 def _source(path: Path, tif: TiffFile, at: Mapping[str, int] | None, number: int | None) -> StackSource:
     series = _one_series(path, tif, number)
+    _check_order_is_known(path, tif, series)
     shape, axes = _shape_and_axes(series)
     plan = plan_axes(axes, shape, str(path), at)
     page = series.keyframe
@@ -155,6 +157,24 @@ def _files(path: Path, series: TiffPageSeries) -> list[Path]:
     return sorted({path} | {Path(page.parent.filehandle.path) for page in series.pages if page is not None})
 
 
+def _check_order_is_known(path: Path, tif: TiffFile, series: TiffPageSeries) -> None:
+    """Refuse pages of which a header tells what they are, but not so that it can be: channels would pass for slices."""
+    pages = len(series.pages)
+    if series.kind != "generic" or pages < 2:
+        return
+    told = tif.imagej_metadata or {}
+    if "<OME" in tif.pages.first.description[:2000]:
+        header = "OME"
+    elif any(int(told.get(axis, 1)) > 1 for axis in ("channels", "frames")):
+        header = "ImageJ"
+    else:
+        return
+    raise InputError(
+        f"the {header} header of {path} does not fit its {pages} pages, so nobody knows which of them are slices; "
+        "save it again, or save the slices to files of their own."
+    )
+
+
 def _check_sizes(path: Path, tif: TiffFile, series: TiffPageSeries, slice_shape: tuple[int, ...]) -> None:
     """Refuse pixels that end behind the file, and pictures that no file of this size can hold."""
     available = path.stat().st_size
@@ -177,6 +197,9 @@ def _check_sizes(path: Path, tif: TiffFile, series: TiffPageSeries, slice_shape:
             f"{path} claims slices of {nbytes / 2**30:.1f} GiB in a file of {available} bytes; "
             f"it is damaged or a trap, leave it out."
         )
+    # Tiles may be larger than the picture.
+    looks = {id(page.keyframe): page.keyframe for page in series.pages if page is not None}.values()
+    check_memory(2 * max(math.prod(page.chunks) * page.dtype.itemsize for page in looks), f"one tile of {path}")
 
 
 def _page_grid(path: Path, series: TiffPageSeries, shape: tuple[int, ...]) -> tuple[np.ndarray[Any, Any], int]:

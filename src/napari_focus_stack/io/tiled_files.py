@@ -21,6 +21,7 @@ import numpy as np
 from .. import tiled
 from ..chosen import Chosen
 from ..errors import InputError
+from ..machine import check_memory
 from ..noise import NoiseModel
 from ..options import FocusStackOptions
 from ..result import Part
@@ -162,6 +163,8 @@ def fuse_into_zarr(
         files = folders.files(_planned_before(plan_file, asked, stack, rgb, options), workers)
     else:
         run = tiled.tiled_run(stack, rgb, memory=memory, tile=tile, options=options)
+        if isinstance(workers, HereWorkers):
+            check_memory(run.plan.peak_bytes, "a tile of this size", "choose a smaller one, or close other programs")
         files = folders.files(run, workers)
         folders.clear()
         files.create(zarr_format)

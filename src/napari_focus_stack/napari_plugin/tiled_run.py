@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import shutil
 import tempfile
 import weakref
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 _MOST_BYTES = 4_000_000_000
 # As large as a tile is made where parts of slices can be read: the first one should be there soon.
 TILE_PX = 2048
-# Beginning of the names of our folders; the number of the process follows.
+# Beginning of the names of our folders; the machine and the number of the process follow.
 _PREFIX = "napari-focus-stack-tiles-"
 
 
@@ -110,7 +112,7 @@ class ResultFolder:
     def __init__(self) -> None:
         home = _cache()
         _sweep(home)
-        self.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=home))
+        self.path = Path(tempfile.mkdtemp(prefix=f"{_own_prefix()}{os.getpid()}-", dir=home))
         self._remove = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
     def remove(self) -> None:
@@ -144,12 +146,17 @@ def _cache() -> Path:
     return path
 
 
+def _own_prefix() -> str:
+    # A home may be shared by many machines, each with processes of its own that are at work in it.
+    return f"{_PREFIX}{re.sub(r'[^A-Za-z0-9]', '_', platform.node())}-"
+
+
 def _sweep(home: Path) -> None:
-    """Remove what processes left behind that were killed."""
+    """Remove what processes of this machine left behind that were killed."""
     import psutil
 
-    for path in home.glob(f"{_PREFIX}*"):
-        number = path.name.removeprefix(_PREFIX).partition("-")[0]
+    for path in home.glob(f"{_own_prefix()}*"):
+        number = path.name.removeprefix(_own_prefix()).partition("-")[0]
         if number.isdigit() and not psutil.pid_exists(int(number)):
             shutil.rmtree(path, ignore_errors=True)
 
