@@ -172,3 +172,14 @@ def test_axis_is_described_with_its_step():
     labelled = image_layer((6, 8, 8), axis_labels=("z", "y", "x"), scale=(0.4, 1, 1), units=("um", "um", "um"))
     assert describe_axis(labelled, 0) == "z · 6 slices · 0.4 µm"
     assert describe_axis(image_layer((6, 8, 8)), 0) == "axis 0 · 6 slices"
+
+
+def test_micrometres_have_one_name_whatever_pint_writes():
+    """Layers of heights were called otherwise with pint 0.26: a script that asked for them by name found none."""
+    from napari_focus_stack.napari_plugin.layers import symbol_of
+
+    class Unit:
+        def __format__(self, how):
+            return "\u03bcm"
+
+    assert symbol_of(Unit()) == "\u00b5m"

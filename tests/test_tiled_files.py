@@ -277,3 +277,16 @@ def test_a_worker_that_lives_on_reads_files_that_were_replaced(tmp_path):
         tifffile.imwrite(tmp_path / "new.tif", np.full((3, 8, 9), gray, np.uint8), photometric="minisblack")
         (tmp_path / "new.tif").replace(path)
         assert FileReader([path], [path]).read(1, *everything).max() == gray
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"])
+def test_coarser_levels_keep_the_limits_of_every_dtype(tmp_path, dtype):
+    """The largest 64-bit integers became 0 or the smallest, and the largest floats infinite."""
+    kind = np.finfo(dtype) if dtype[0] == "f" else np.iinfo(dtype)
+    for name, extreme in {"least": kind.min, "most": kind.max}.items():
+        image = ZarrImage(tmp_path / name, "yx")
+        image.create((600, 601), dtype, (1024, 1024), 2)
+        image.write((...,), np.full((600, 601), extreme, dtype))
+        image.finish(PixelSize(), name=name)
+        coarse = zarr.open(str(tmp_path / name), mode="r")["1"][:].astype(np.longdouble)
+        np.testing.assert_allclose(coarse, np.longdouble(np.dtype(dtype).type(extreme)), rtol=1e-15)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..surface import DEFAULT_TRUST, SurfaceReport, level_height, measure_surface, trusted_pixels
-from .layers import LayerStack, Position, StackChoice
+from .layers import LayerStack, Position, StackChoice, symbol_of
 
 if TYPE_CHECKING:
     from .worker import StackResults
@@ -69,7 +69,7 @@ class HeightScale:
             for axis in axes[1:]
         )
         size = None if y is None or x is None else (y, x)
-        return cls(format(unit, "~P"), float(layer.scale[choice.focus_axis]), size)
+        return cls(symbol_of(unit), float(layer.scale[choice.focus_axis]), size)
 
 
 @dataclass(frozen=True)

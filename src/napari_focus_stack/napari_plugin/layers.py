@@ -67,9 +67,14 @@ def describe_axis(layer: Image, axis: int) -> str:
     """
     label = layer.axis_labels[axis]
     name = f"axis {axis}" if label == str(axis - layer.ndim) else label
-    unit = format(layer.units[axis], "~P") if hasattr(layer.units[axis], "dimensionality") else layer.units[axis]
+    unit = symbol_of(layer.units[axis]) if hasattr(layer.units[axis], "dimensionality") else layer.units[axis]
     step = "" if unit in ("px", "pixel") else f" · {layer.scale[axis]:.4g} {unit}"
     return f"{name} · {full_resolution(layer).shape[axis]} slices{step}"
+
+
+def symbol_of(unit: Any) -> str:
+    """Return the symbol of a unit of pint, which writes a Greek mu for the micro sign from its version 0.26 on."""
+    return format(unit, "~P").replace("\u03bc", "\u00b5")
 
 
 @dataclass(frozen=True)
