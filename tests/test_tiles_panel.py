@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import re
 
 import dask.array as da
 import numpy as np
@@ -182,6 +183,15 @@ def test_a_run_that_would_not_fit_says_so_and_offers_tiles(viewer, panel, run, w
     panel.tiles_button.native.click()
     wait_end(panel)
     np.testing.assert_array_equal(finest(viewer.layers["slide fused"]), whole.image)
+
+
+def test_what_is_told_is_the_memory_of_the_run_that_fuse_begins(viewer, panel):
+    """In memory this slide would need 13 GB."""
+    viewer.add_image(da.zeros((10, 15000, 15000), dtype=np.uint16, chunks=(1, 500, 500)), name="slide")
+    told = re.fullmatch(r"10×15000×15000 uint16 · in tiles · needs about (\d+) MB", panel.description.text())
+    assert told and int(told[1]) < 700
+    panel.option_rows.widgets["method"].value = "decision-map"  # which needs the whole
+    assert "in tiles" not in panel.description.text() and " GB" in panel.description.text()
 
 
 def test_small_stacks_are_not_offered_tiles(viewer, panel, scene):

@@ -13,6 +13,7 @@ from .fusing import (
 )
 from .heights import HEIGHT_UNITS, HeightSettings
 from .lazy_images import lazy_images
+from .lazy_stacks import LazyStack, lazy_stacks
 from .positions import Positions, find_positions
 from .reading import read_stack
 from .report import plain, write_report
@@ -24,6 +25,7 @@ __all__ = [
     "IMAGE_ENDINGS",
     "BatchOutcome",
     "HeightSettings",
+    "LazyStack",
     "PixelSize",
     "Positions",
     "StackSource",
@@ -35,6 +37,7 @@ __all__ = [
     "fuse_in_tiles",
     "fuse_stack",
     "lazy_images",
+    "lazy_stacks",
     "measure_stack",
     "natural_key",
     "outputs_among_slices",

@@ -35,6 +35,18 @@ def zarr_axes(path: Path) -> tuple[str, tuple[int, ...]]:
     return axes, tuple(array.shape)
 
 
+def zarr_levels(path: Path) -> tuple[str, list[Any]]:
+    """Return the letters of the axes of a Zarr image, and the arrays of its pyramid, finest first."""
+    import zarr
+
+    node: Any = decoded(str(path), lambda: zarr.open(str(path), mode="r"))
+    if isinstance(node, zarr.Array):
+        return _plain_axes(path, node.shape), [node]
+    image = decoded(str(path), lambda: _multiscale(path, dict(node.attrs)))
+    arrays = decoded(str(path), lambda: [node[step["path"]] for step in image["datasets"]])
+    return decoded(str(path), lambda: _axes_and_pixel_size(image, arrays[0].shape))[0], arrays
+
+
 def open_zarr(path: Path, at: Mapping[str, int] | None = None) -> StackSource:
     """Open a Zarr folder with one 3-D stack, with or without channels; of several, the one `at` a place.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from .host import Shown
 from .layers import METADATA_KEY, StackChoice
 from .placement import place_results
 from .results import RESULT_KINDS, ResultLayers, look_of, provenance, title_of
-from .tiled_run import GrowingResults, ResultFolder, TileProgress, TilesDone, ViewFirst, fuse_in_tiles
+from .tiled_run import GrowingResults, ResultFolder, TileProgress, TilesDone, ViewFirst, fuse_in_tiles, tile_bytes
 from .worker import StackResults, run_bytes
 
 if TYPE_CHECKING:
@@ -86,6 +87,14 @@ class TiledRuns:
         """Return whether a stack is fused in tiles without being asked: large, and loaded lazily."""
         lazy = not isinstance(choice.stack.pixels, np.ndarray) or isinstance(choice.stack.pixels, np.memmap)
         return lazy and _plane_px(choice) > LARGE_PX and self.able(choice, options)
+
+    def bytes_where_it_suits(self, choice: StackChoice, options: FocusStackOptions | None) -> int | None:
+        """Return about what a run needs that is in tiles without being asked; None where it is not."""
+        if options is None or not self.suits(choice, options):
+            return None
+        with suppress(InputError):  # no tile fits, which the run will say
+            return tile_bytes(choice.stack, options)
+        return None
 
     # ---- a run ---------------------------------------------------------------------------------
 

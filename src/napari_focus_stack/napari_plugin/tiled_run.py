@@ -259,6 +259,23 @@ def tile_memory() -> int:
     return min(free_memory() // 2, _MOST_BYTES)
 
 
+def tile_bytes(stack: LayerStack, options: FocusStackOptions) -> int:
+    """Return about how many bytes a run in tiles needs, the program itself included.
+
+    Raises
+    ------
+    InputError
+        If not even a small tile fits.
+    """
+    from ..tiled import plan_for
+    from ..tiled.readers import read_whole
+
+    view = stack.at((0,) * len(stack.outer_axes))
+    side = None if read_whole(view) else (TILE_PX, TILE_PX)
+    plan = plan_for(view.shape, view.dtype, options, memory=tile_memory(), rgb=stack.rgb, tile=side)
+    return min(plan.peak_bytes, tile_memory())
+
+
 def fuse_in_tiles(
     stack: LayerStack,
     options: FocusStackOptions,

@@ -328,9 +328,13 @@ class FocusStackWidget(FocusStackPanel):
         """Return where the sliders stand along the axes that are neither focus nor picture."""
         return tuple(choice.index_in_view(axis, self.viewer) for axis in choice.stack.outer_axes)
 
+    def _described(self, chosen: StackChoice) -> str:
+        tiled = self._tiles.bytes_where_it_suits(chosen, self._options_for_tiles())
+        return describe_run(chosen.stack, self.options(), tiled)
+
     def _refresh(self) -> None:
         chosen, running = self.chosen(), self._runs.running
-        self.description.setText(_NO_STACK if chosen is None else describe_run(chosen.stack, self.options()))
+        self.description.setText(_NO_STACK if chosen is None else self._described(chosen))
         self.sample_button.visible = chosen is None
         self.fuse_button.enabled = chosen is not None and not running
         self.tiles_button.visible = self._tiles.offered(chosen, self._options_for_tiles())

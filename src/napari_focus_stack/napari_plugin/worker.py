@@ -369,8 +369,8 @@ def run_bytes(stack: LayerStack, options: FocusStackOptions | None) -> int:
     return memory_needed(view.shape, view.dtype, options) + (stack.position_count - 1) * kept
 
 
-def describe_run(stack: LayerStack, options: FocusStackOptions | None) -> str:
-    """Return the size of a stack and the memory a run needs, or why the core refuses it."""
+def describe_run(stack: LayerStack, options: FocusStackOptions | None, tile_bytes: int | None = None) -> str:
+    """Return the size of a stack and the memory a run needs, `tile_bytes` in tiles; or why the core refuses it."""
     from ..machine import free_memory
 
     view = stack.at((0,) * len(stack.outer_axes))
@@ -378,12 +378,13 @@ def describe_run(stack: LayerStack, options: FocusStackOptions | None) -> str:
     colour = "RGB " if stack.rgb else ""
     several = f"{stack.position_count} stacks of " if stack.position_count > 1 else ""
     try:
-        needed = run_bytes(stack, options)
+        needed = run_bytes(stack, options) if tile_bytes is None else tile_bytes
     except InputError as refusal:
         return str(refusal)
     free = free_memory()
+    tiled = "" if tile_bytes is None else " · in tiles"
     short = f", but {_readable(free)} are free" if needed > free else ""
-    return f"{several}{size} {colour}{view.dtype} · needs about {_readable(needed)}{short}"
+    return f"{several}{size} {colour}{view.dtype}{tiled} · needs about {_readable(needed)}{short}"
 
 
 def _readable(count: int) -> str:
