@@ -159,7 +159,7 @@ def on_workers(size: int, slices: int, workers: int, folder: str) -> tuple[int, 
     stack = Periodic(size, slices)
     outputs = {name: Path(folder) / f"{name}-{workers}.ome.zarr" for name in MAPS}
     with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         client.run(warmed, stack)

@@ -44,7 +44,7 @@ def in_tiles(stack, options, tile, **where) -> str:
 def cluster():
     """Return a cluster of dask.distributed; tests/test_tiled_files.py has one of several processes."""
     distributed = pytest.importorskip("distributed")
-    settings = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": None}
+    settings = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": ":0"}
     with dask.config.set({"distributed.admin.low-level-log-length": 0}), distributed.Client(**settings) as client:
         yield client
 

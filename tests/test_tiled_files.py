@@ -244,7 +244,7 @@ def test_a_cluster_gives_the_same_pixels_and_a_killed_worker_costs_time_only(tif
     from distributed import Client, LocalCluster
 
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
         read_stack(tiff) as stack,
     ):
