@@ -10,6 +10,7 @@ import tifffile
 import zarr
 
 from napari_focus_stack import focus_stack
+from napari_focus_stack.io import find_positions
 from napari_focus_stack.io.zarr_image import make_array, write_metadata
 
 POINTS = 3
@@ -128,3 +129,13 @@ def test_what_cannot_be_done_is_said_in_a_sentence(tmp_path, output, report, sen
     run = command(tmp_path / "in", "-o", tmp_path / output, "--report", tmp_path / report)
     assert run.returncode == 1 and run.stderr.count("\n") == 1
     assert sentence in run.stderr
+
+
+def test_images_of_one_file_never_share_a_name(tmp_path):
+    """Names that differ only in what no file may be called: the second result took the place of the first."""
+    path = tmp_path / "s.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as tif:
+        for name, side in (("A/1", 20), ("A:1", 24), ("b", 28)):
+            pixels = np.zeros((3, side, side), np.uint8)
+            tif.write(pixels, photometric="minisblack", metadata={"axes": "ZYX", "Name": name})
+    assert find_positions([path]).names == ("A-1 0", "A-1 1", "b 2")

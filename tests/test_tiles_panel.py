@@ -222,3 +222,39 @@ def test_folders_of_runs_that_were_killed_go_but_not_those_of_other_machines(tmp
     assert left[1] == f"there-{dead}-b"
     folder.remove()
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_chunk_that_is_just_being_written_is_read_a_moment_later(tmp_path):
+    from napari_focus_stack.napari_plugin.tiled_run import LazyLevel
+
+    class Torn:
+        """As Zarr before 3.1, which writes chunks in place."""
+
+        dtype, reads = np.dtype(np.uint8), 0
+
+        def __getitem__(self, where):
+            self.reads += 1
+            if self.reads < 3:
+                raise RuntimeError("error during blosc decompression")
+            return np.full((4, 5), 7, np.uint8)
+
+    np.testing.assert_array_equal(LazyLevel(Torn(), (4, 5), (0, 1), None)[...], np.full((4, 5), 7))
+
+
+def test_a_file_that_the_window_is_reading_is_written_a_moment_later(viewer, panel, run, scene, whole, monkeypatch):
+    """Windows replaces no file that is open elsewhere."""
+    from napari_focus_stack.io.tile_files import TileFiles
+
+    write, calls = TileFiles.write_part, []
+
+    def held(self, tile, part):
+        calls.append(tile.number)
+        if len(calls) in (1, 4):
+            raise PermissionError(13, "Access is denied")
+        return write(self, tile, part)
+
+    monkeypatch.setattr(TileFiles, "write_part", held)
+    viewer.add_image(lazily(scene), name="slide")
+    run(panel)
+    np.testing.assert_array_equal(finest(viewer.layers["slide fused"]), whole.image)
+    assert len(calls) == len(set(calls)) + 2

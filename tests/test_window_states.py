@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from napari_focus_stack.pipeline import warm_up
 from window_machine import Faults, WindowMachine
 
 pytestmark = pytest.mark.usefixtures("window_libraries")
@@ -17,6 +18,7 @@ STEPS = 50
 
 def test_random_actions(make_napari_viewer, workers, qtbot, monkeypatch):
     monkeypatch.setattr("napari_focus_stack.napari_plugin.widget.warm_up", lambda: None)
+    warm_up()  # or the first run compiles for longer than a window may be busy
     faults = Faults(monkeypatch)
 
     class Machine(WindowMachine):

@@ -101,11 +101,20 @@ def _images_of(path: Path, names: Sequence[str], pixel_size: PixelSize | None) -
         _, number, at = found[i]
         return _deep_enough(path, with_pixel_size(open_tiff(path, at=at, number=number), pixel_size))
 
-    return Positions("", (len(found),), tuple(_as_file_name(name) for name, *_ in found), opened, in_one_file=True)
+    return Positions("", (len(found),), _as_file_names([name for name, *_ in found]), opened, in_one_file=True)
 
 
-def _as_file_name(name: str) -> str:
-    return re.sub(r'[\\/:*?"<>|]', "-", name)
+def _as_file_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names that every system has files for, no two of them the same, as A/1 and A:1 would be.
+
+    Examples
+    --------
+    >>> _as_file_names(["A/1", "A:1", "B"])
+    ('A-1 0', 'A-1 1', 'B 2')
+    """
+    plain = [re.sub(r'[\\/:*?"<>|\x00-\x1f]', "-", name) for name in names]
+    alike = len({name.casefold() for name in plain}) < len(plain)
+    return tuple(f"{name} {k}" for k, name in enumerate(plain)) if alike else tuple(plain)
 
 
 def _deep_enough(path: Path, stack: StackSource) -> StackSource:

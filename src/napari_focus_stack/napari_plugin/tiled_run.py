@@ -7,9 +7,11 @@ import platform
 import re
 import shutil
 import tempfile
+import time
 import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -207,11 +209,22 @@ class LazyLevel:
             for part, n in zip(index, self.shape, strict=True)
         ]
         y, x = self._plane
-        pixels = np.asarray(self._array[(..., parts[y], parts[x])])
+        # The run may be writing this very chunk: Zarr before 3.1 writes in place.
+        pixels = _patiently(lambda: np.asarray(self._array[(..., parts[y], parts[x])]), Exception)
         if pixels.ndim == 3:
             pixels = np.moveaxis(pixels, 0, -1)[..., parts[-1]]
         lengths = [len(range(n)[part]) for part, n in zip(parts, self.shape, strict=True)]
         return pixels.reshape(lengths)[tuple(slice(None) if isinstance(part, slice) else 0 for part in index)]
+
+
+def _patiently(work: Callable[[], Outcome], passing: type[Exception]) -> Outcome:
+    """Do what may fail while the other thread is at the same file; again, for half a second at most."""
+    for pause_s in (0.02, 0.08, 0.4):
+        try:
+            return work()
+        except passing:
+            time.sleep(pause_s)
+    return work()
 
 
 @dataclass(eq=False)
@@ -321,7 +334,9 @@ def fuse_in_tiles(
         tile = order.next_of(left)
         left.remove(tile)
         part = yield from _fused(run, view, tile, count - len(left), progress)
-        parts[tile.number] = files.write_part(tile, files.without_unfilled(tile, part))
+        whole = files.without_unfilled(tile, part)
+        # Windows replaces no file that the window is reading.
+        parts[tile.number] = _patiently(partial(files.write_part, tile, whole), PermissionError)
         yield progress((count - len(left)) * slices, f"tile {count - len(left)}/{count} is done", tile)
     if files.fills_heights:
         done = count * slices
@@ -394,6 +409,6 @@ def _filled(
     while tiles:
         tile = order.next_of(tiles)
         tiles.remove(tile)
-        files.write_maps(tile, files.maps(tile, adjust))
+        _patiently(partial(files.write_maps, tile, files.maps(tile, adjust)), PermissionError)
         done += 1
         yield done, tile
