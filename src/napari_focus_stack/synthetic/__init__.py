@@ -1,9 +1,8 @@
 """Scenes with known truth: z-stacks as light and a camera make them, with the sharp image and the height.
 
-Tests, benchmarks, sample data and documents share them. Layers of an opaque
-specimen are blurred and composited from front to back (`defocus`), glowing
-ones add, transparent ones are imaged by wave optics (`wave`); a camera with
-photon and read noise takes the slices (`camera`).
+Tests, benchmarks, sample data and documents share them. Opaque sheets are blurred and
+composited from front to back (`defocus`), glowing ones add, transparent ones are imaged
+by wave optics (`wave`); a camera with photon and read noise takes the slices (`camera`).
 """
 
 from .camera import NOISE_PHOTONS, Camera
