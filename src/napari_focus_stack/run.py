@@ -132,6 +132,7 @@ class Run:
         self.analysis.glance(*self._colour(self._looked, image), planes=False)
         self._first_look.interrupted |= self._blank()
         self._first_look.add(self.analysis)
+        self.analysis.let_go()
         self._looked += 1
 
     def _use_first_look(self) -> None:
@@ -176,6 +177,7 @@ class Run:
         self.per_slice.append(self._measured(colour) if core is None else 0.0)
         if core is not None:
             self.per_slice_of_core.append(self._measured_core(colour, core))
+        self.analysis.let_go()
 
     def _analyse(
         self,
@@ -391,8 +393,8 @@ class Run:
         level = min(FOCUS_LEVEL, analysis.levels - 1)
         place = tuple(slice(c.start >> level, -(-c.stop >> level)) for c in core)
         detail = analysis.detail(level)[analysis.deciding][:, place[0], place[1]]
-        planes = analysis.planes[analysis.deciding][:, core[0], core[1]]
-        return float(np.mean(detail * detail, dtype=np.float64)), float(np.mean(planes, dtype=np.float64))
+        finest = analysis.finest[analysis.deciding][:, core[0], core[1]]
+        return float(np.mean(detail * detail, dtype=np.float64)), float(np.mean(finest, dtype=np.float64))
 
     def _shaped(self, colour: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if self.kind.alpha:
