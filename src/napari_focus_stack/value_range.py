@@ -51,7 +51,8 @@ class ValueRange:
 
     def clip(self, values: npt.NDArray[Any], rows: slice, channel: int) -> npt.NDArray[Any]:
         """Return values of some rows of a channel within the range; NaN where no slice has a value."""
-        return np.clip(values, self._low[rows, :, channel], self._high[rows, :, channel])
+        # Twice as fast as `clip` with arrays.
+        return np.minimum(np.maximum(values, self._low[rows, :, channel]), self._high[rows, :, channel])
 
     def other(self, values: npt.NDArray[Any], rows: slice, channel: int) -> npt.NDArray[Any]:
         """Return, of two slices, what the one has where `values` are the other's."""
