@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .kernels import kernel, row_function_of_sums, run_bands, strips
+from .kernels import kernel, row_function_of_sums, run_bands, run_together, strips
 from .noise import NoiseModel
 from .pyramid import (
     FloatImage,
@@ -56,9 +56,11 @@ class SliceAnalysis:
 
     Attributes
     ----------
-    planes : float32 array, shape (c, y, x)
+    finest : array, shape (c, y, x)
+        Level 0: the slice's own numbers where these are gray levels of one channel that the kernels take as they
+        are, else ``planes``. Held until `let_go`.
     gaussians : list of float32 arrays, shape (c, y_l, x_l)
-        Levels 1 to `levels`; ``planes`` is level 0.
+        Levels 1 to `levels`.
     energies : list of float32 arrays
         Smoothed energy of every detail level in units of the noise, 1 where there
         is nothing but noise. Level 0 is held at the size of level 1.
@@ -102,15 +104,23 @@ class SliceAnalysis:
         self.holes = False
         self._channels = channels
         self._magnitude_shape = self.shapes[1] if magnitude else (0, 0)
+        # Gray levels that need no copy in floats.
+        self._direct = channels == 1 and scaling.is_identity
         self._released: bool
         self.fine_energy: FloatImage
+        self.finest: npt.NDArray[Any]
         self.release()
         self.make_room()
+
+    @property
+    def planes(self) -> FloatImage:
+        """Level 0 in floats, shape (c, y, x): copied where `finest` is something else."""
+        return np.asarray(self.finest, np.float32)
 
     def make_room(self, planes: bool = True) -> None:
         """Have the buffers that `release` gave back; what they hold is not defined until the next `load`.
 
-        Without `planes`, only those that `glance` fills without them.
+        Without `planes`, only those that `glance` fills without level 0.
         """
         if self._released:
             self.gaussians = [np.empty((self._channels, *s), np.float32) for s in self.shapes[1:]]
@@ -119,15 +129,28 @@ class SliceAnalysis:
             )
             self._released = False
         if planes and not len(self.fine_energy):
-            self.planes = np.empty((self._channels, *self.shapes[0]), np.float32)
+            if not self._direct:
+                self._planes = np.empty((self._channels, *self.shapes[0]), np.float32)
             self.energies[0] = np.empty(self.shapes[1], np.float32)
             self.fine_energy = np.empty(self.shapes[1], np.float32)
             self.fine_magnitude = np.empty(self._magnitude_shape, np.float32)
 
+    def room_for_planes(self) -> FloatImage:
+        """Return an array of the shape and kind of `planes` to work in; those of the last slice are lost."""
+        if self._direct:
+            return np.empty((1, *self.shapes[0]), np.float32)
+        self.make_room()
+        return self._planes
+
+    def let_go(self) -> None:
+        """Hold the slice's own numbers no longer: `finest` is not to be asked for until the next `load`."""
+        self.finest = self._planes
+
     def release(self) -> None:
-        """Give the buffers back, 9 bytes a pixel in gray, until the next `load`."""
+        """Give the buffers back, 5 bytes a pixel in gray, until the next `load`."""
         nothing = np.empty((self._channels, 0, 0), np.float32)
-        self.planes, self.gaussians, self.energies, self.smoother = nothing, [], [], []
+        self._planes, self.gaussians, self.energies, self.smoother = nothing, [], [], []
+        self.let_go()
         self.fine_energy = self.fine_magnitude = nothing[0]
         self.valid = None
         self._released = True
@@ -138,10 +161,15 @@ class SliceAnalysis:
         Pixels that are not `covered` count as little as those that are not finite, whatever they hold.
         """
         self.make_room()
-        self._fill(image, covered)
-        self._fine_energy()
-        for level in range(1, self.levels):
-            self._level_energy(level)
+        self._fill(image, covered, reduced=False)
+
+        def coarser() -> None:
+            self._reduce()
+            for level in range(1, self.levels):
+                self._level_energy(level)
+
+        # In two threads that do not wait for each other at every level.
+        run_together(self._fine_energy, coarser)
 
     def glance(
         self,
@@ -153,7 +181,7 @@ class SliceAnalysis:
     ) -> None:
         """Fill no more than `gaussians`, `mean_intensity` and `valid` from a slice.
 
-        And with `planes`, these; with `energy`, that of level 1, which needs two levels.
+        And with `planes`, `finest`; with `energy`, that of level 1, which needs two levels.
         """
         self.make_room(planes or not self.scaling.is_identity)
         self._fill(image, covered, planes)
@@ -162,7 +190,7 @@ class SliceAnalysis:
 
     def detail(self, level: int) -> FloatImage:
         """Return one level of the Laplacian pyramid of the slice, shape (c, y_l, x_l)."""
-        fine = self.planes if level == 0 else self.gaussians[level - 1]
+        fine = self.finest if level == 0 else self.gaussians[level - 1]
         return np.stack([f - expand(g, self.shapes[level]) for f, g in zip(fine, self.gaussians[level], strict=True)])
 
     def energy_and_intensity(self, level: int, part: tuple[slice, slice]) -> tuple[float, float]:
@@ -170,13 +198,13 @@ class SliceAnalysis:
 
         Over the deciding channels; `part` in px of the slice.
         """
-        fine, coarse = self.planes if level == 0 else self.gaussians[level - 1], self.gaussians[level]
+        fine, coarse = self.finest if level == 0 else self.gaussians[level - 1], self.gaussians[level]
         rows, columns = (slice(c.start >> level, -(-c.stop >> level)) for c in part)
         energies = [
             _mean_of_rows(_squares_of_rows, rows, columns, fine[c], coarse[c], self.shapes[level])
             for c in self.deciding
         ]
-        intensities = [_mean_of_rows(_sum_of_rows, *part, self.planes[c]) for c in self.deciding]
+        intensities = [_mean_of_rows(_sum_of_rows, *part, self.finest[c]) for c in self.deciding]
         return float(np.mean(energies)), float(np.mean(intensities))
 
     def detail_variance(self, level: int) -> float:
@@ -188,14 +216,26 @@ class SliceAnalysis:
         variances = self.gain[self.deciding] * self.mean_intensity + self.offset[self.deciding]
         return float(np.mean(np.maximum(variances, least)))
 
-    def _fill(self, image: npt.NDArray[Any], covered: npt.NDArray[np.bool_] | None, keep_planes: bool = True) -> None:
-        """Fill planes, gaussians, mean intensity and validity."""
+    def _fill(
+        self,
+        image: npt.NDArray[Any],
+        covered: npt.NDArray[np.bool_] | None,
+        keep_planes: bool = True,
+        *,
+        reduced: bool = True,
+    ) -> None:
+        """Fill levels 0 and 1, mean intensity and validity; where `reduced`, the coarser levels too."""
         h, w = image.shape[:2]
-        channels = len(self.planes)
+        channels = self._channels
         source = image.reshape(h, w, -1)
-        identity = self.scaling.is_identity
-        if keep_planes or not identity:
-            run_bands(_convert_band, h, w * channels, source[:, :, :channels], self.planes, self.scaling)
+        # Read-only whatever it was, or kernels would be compiled twice.
+        source.flags.writeable = False
+        if self._direct:
+            self.finest = np.ascontiguousarray(source[:, :, 0])[None]
+        else:
+            self.finest = self._planes
+            if keep_planes or not self.scaling.is_identity:
+                run_bands(_convert_band, h, w * channels, source[:, :, :channels], self._planes, self.scaling)
         self.valid = None
         finite = np.isfinite(source[:, :, :channels]).all(axis=2) if image.dtype.kind == "f" else None
         self.holes = finite is not None and not finite.all()
@@ -207,16 +247,22 @@ class SliceAnalysis:
         sums = np.zeros((channels, h))
         half = self.gaussians[0]
         for c in range(channels):
-            numbers, lane = (source, c) if identity else (self.planes[c][:, :, None], 0)
+            numbers, lane = (source, c) if self.scaling.is_identity else (self._planes[c][:, :, None], 0)
             run_bands(_halve_band, *half.shape[1:], numbers, lane, half[c], sums[c])
-            for fine, coarse in itertools.pairwise(self.gaussians):
-                reduce(fine[c], coarse[c])
         self.mean_intensity = self._mean(sums[self.deciding], 0)
+        if reduced:
+            self._reduce()
+
+    def _reduce(self) -> None:
+        """Fill levels 2 and coarser."""
+        for fine, coarse in itertools.pairwise(self.gaussians):
+            for c in range(self._channels):
+                reduce(fine[c], coarse[c])
 
     def _mend(self, finite: npt.NDArray[np.bool_]) -> None:
         """Fill non-finite pixels from their neighbours."""
         share = finite.astype(np.float32)
-        for plane in self.planes:
+        for plane in self._planes:
             plane[~finite] = 0
             plane[...] = np.where(finite, plane, push_pull(plane, share))
 
@@ -231,7 +277,7 @@ class SliceAnalysis:
         run_bands(
             _fine_energy_band,
             *self.shapes[1],
-            self.planes,
+            self.finest,
             self.gaussians[0],
             self.deciding,
             self.gain,
@@ -347,7 +393,7 @@ def _add_energy_row(plane, coarse, y, gain, offset, least, line, row, out):  # t
     total = np.float32(0)
     for x in range(w):
         mean = row[x]
-        detail = source[x] - mean
+        detail = np.float32(source[x]) - mean
         square = detail * detail
         total += square
         out[x] += square / max(gain * mean + offset, least)

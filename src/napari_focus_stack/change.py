@@ -63,7 +63,7 @@ class BandChange:
 
     def _fine_squares(self, analysis: SliceAnalysis) -> tuple[FloatImage, FloatImage]:
         square, change = (np.empty(self._quarter, np.float32) for _ in range(2))
-        band = analysis.planes, analysis.gaussians[0], analysis.deciding
+        band = analysis.finest, analysis.gaussians[0], analysis.deciding
         run_bands(_fine_change_band, *self._quarter, *band, self.detail, square, change)
         return square, change
 
@@ -86,7 +86,7 @@ def detail_row(fine, coarse, deciding, y, line, row, out):  # type: ignore[no-un
         expand_row(coarse[c], y, fine.shape[1], line, row)
         source = fine[c, y]
         for x in range(w):
-            out[x] += (source[x] - row[x]) * share
+            out[x] += (np.float32(source[x]) - row[x]) * share
 
 
 @kernel

@@ -48,7 +48,7 @@ class FollowingMean:
         run_bands(
             _gather_band,
             *self._shapes[0],
-            analysis.planes,
+            analysis.finest,
             self._previous,
             *shares,
             np.float32(self._unit),
@@ -147,11 +147,12 @@ def _gather_band(  # type: ignore[no-untyped-def]
             if whole:
                 for x in range(w):
                     p, s = np.float32(pairs[x]), np.float32(slices[x])
-                    p += pair_row[x] * (half_unit * (new[x] + np.float32(old[x])) - p)
-                    s += slice_row[x] * (unit * new[x] - s)
+                    number = np.float32(new[x])
+                    p += pair_row[x] * (half_unit * (number + np.float32(old[x])) - p)
+                    s += slice_row[x] * (unit * number - s)
                     pairs[x] = np.int32(np.floor(p + np.float32(0.5)))
                     slices[x] = np.int32(np.floor(s + np.float32(0.5)))
-                    old[x] = np.int32(new[x])
+                    old[x] = np.int32(number)
             else:
                 for x in range(w):
                     pairs[x] += pair_row[x] * (half_unit * (new[x] + old[x]) - pairs[x])

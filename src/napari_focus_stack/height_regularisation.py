@@ -310,10 +310,17 @@ def _fit_band(height, weight, inverse, step, out, first, last):  # type: ignore[
             sums[:] = 0
             for dy in range(-2, 3):
                 row = mirrored(y + dy * step, h)
-                for x in range(size + 4 * step):
-                    column = start + x - 2 * step
-                    if column < 0 or column >= w:
-                        column = mirrored(column, w)
+                begin = start - 2 * step
+                inner = max(-begin, 0)
+                outer = min(w - begin, size + 4 * step)
+                # Unsigned here, too.
+                for x in range(inner, outer):
+                    column = np.uint64(begin + x)
+                    heights[x] = height[row, column]
+                    weights[x] = weight[row, column]
+                for i in range(inner + size + 4 * step - outer):
+                    x = i if i < inner else outer + i - inner
+                    column = np.uint64(mirrored(begin + x, w))
                     heights[x] = height[row, column]
                     weights[x] = weight[row, column]
                 tap = taps[dy + 2]

@@ -151,7 +151,7 @@ def run_bands(function: Callable[..., Any], rows: int, width: int, *arguments: A
     rows, width : int
         Size of what is written, in px.
     """
-    threads = min(_threads_here(), max(1, rows * width // _SMALLEST_BAND_PX), rows)
+    threads = min(threads_here(), max(1, rows * width // _SMALLEST_BAND_PX), rows)
     if threads == 1:
         function(*arguments, 0, rows)
         return
@@ -162,36 +162,61 @@ def run_bands(function: Callable[..., Any], rows: int, width: int, *arguments: A
 
 
 def run_together(*jobs: Callable[[], None]) -> None:
-    """Call all of the jobs, at the same time where there are threads enough, which the bands of all share."""
-    threads = _threads_here()
-    share = -(-threads // len(jobs))
-    _share_out(lambda job: _limited(share, job), jobs, min(threads, len(jobs)))
+    """Call all of the jobs, at the same time where there are threads enough.
+
+    The bands of all share the threads: those of the last one at work have all of them.
+    """
+    share = _Share(len(jobs))
+    _share_out(share.of, jobs, min(threads_here(), len(jobs)))
 
 
 def run_tasks(function: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
-    """Return ``[function(item) for item in items]``, some at a time; bands within them run in the same thread."""
+    """Return ``[function(item) for item in items]``, some at a time; bands within them share the threads."""
     answers: dict[int, Answer] = {}
+    share = _Share(len(items))
 
     def answer(task: tuple[int, Item]) -> None:
-        answers[task[0]] = _limited(1, lambda: function(task[1]))
+        answers[task[0]] = share.of(lambda: function(task[1]))
 
-    _share_out(answer, enumerate(items), min(_threads_here(), len(items)))
+    _share_out(answer, enumerate(items), min(threads_here(), len(items)))
     return [answers[i] for i in range(len(items))]
 
 
-def _threads_here() -> int:
+class _Share:
+    """The threads that each of some jobs may use: more as others have ended.
+
+    Parameters
+    ----------
+    jobs : int
+        How many there are, which share what the thread that made this may use.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self._above: _Share | None = getattr(_this_thread, "share", None)
+        self._jobs = jobs
+        # Of a list, since `append` needs no lock.
+        self._ended: list[None] = []
+
+    def threads(self) -> int:
+        """Return how many threads a job may use now."""
+        threads = thread_count() if self._above is None else self._above.threads()
+        return -(-threads // max(self._jobs - len(self._ended), 1))
+
+    def of(self, job: Callable[[], Answer]) -> Answer:
+        """Call one of the jobs."""
+        before = getattr(_this_thread, "share", None)
+        _this_thread.share = self
+        try:
+            return job()
+        finally:
+            _this_thread.share = before
+            self._ended.append(None)
+
+
+def threads_here() -> int:
     """Return how many threads a call from this thread may use."""
-    return getattr(_this_thread, "limit", None) or thread_count()
-
-
-def _limited(threads: int, job: Callable[[], Answer]) -> Answer:
-    """Call `job`, which may use so many threads."""
-    before = getattr(_this_thread, "limit", None)
-    _this_thread.limit = threads
-    try:
-        return job()
-    finally:
-        _this_thread.limit = before
+    share: _Share | None = getattr(_this_thread, "share", None)
+    return thread_count() if share is None else share.threads()
 
 
 def _share_out(do: Callable[[Item], None], items: Iterable[Item], threads: int) -> None:

@@ -24,7 +24,7 @@ from .accumulator import FusionSetting
 from .analysis import SliceAnalysis
 from .fluorescence import GlowingLight
 from .follow import FollowingMean
-from .kernels import kernel, run_bands, run_together, strips
+from .kernels import kernel, row_function, run_bands, run_together, strips
 from .pyramid import FloatImage, add_expanded, blur5, expand, expand_row, reduce, size_of
 from .strength import LEAST_VALID, strength
 from .sweep import LEAST_SLICES, SliceMean
@@ -39,6 +39,8 @@ _LEAST_RATIO = np.float32(0.3)
 
 # (1 + u)^(1/64) = 1 + u (c0 + c1 u + ...) for u from 0 to 1, to float32's last bit: a Chebyshev interpolation.
 _ROOT = tuple(map(np.float32, (0.015624858, -0.0076800836, 0.0049588488, -0.003177868, 0.0015185275, -0.0003550741)))
+
+_NONE = np.empty((0, 0), np.float32)
 
 
 class LaplacianFusion:
@@ -79,10 +81,10 @@ class LaplacianFusion:
 
     def _add_finest(self, k: int, image: npt.NDArray[Any], analysis: SliceAnalysis) -> None:
         """Take in what is at full size, and of whole slices."""
-        self._range.add(image, analysis.holes)
         if self.setting.surely_transparent:
+            self._range.add(image, analysis.holes)
             return
-        self._mix(0, strength(analysis, 0, self._preference(k)), analysis)
+        self._mix_finest(image, strength(analysis, 0, self._preference(k)), analysis)
         if self._whole is not None:
             self._whole.add(image, analysis)
         if self._slice_mean is not None:
@@ -112,29 +114,40 @@ class LaplacianFusion:
         last = max(self.setting.slices - 1, 1)
         return float(np.exp(self.setting.z_preference * k / last))
 
-    def _mix(self, level: int, strengths: FloatImage, analysis: SliceAnalysis) -> None:
-        fine = analysis.planes if level == 0 else analysis.gaussians[level - 1]
-        coarse = analysis.gaussians[level] if level < analysis.levels else fine[:, :0, :0]
-        valid = analysis.valid[0] if analysis.valid is not None and level == 0 else np.zeros((0, 0), np.float32)
+    def _mix_finest(self, image: npt.NDArray[Any], strengths: FloatImage, analysis: SliceAnalysis) -> None:
+        """Update the mean of level 0, and the extremes of its pixels."""
+        extremes = self._range.to_extend(analysis.finest)
+        if extremes is None:
+            self._range.add(image, analysis.holes)
+            # Of one dtype for all stacks that are looked at in floats.
+            nothing = np.empty((0, 0), analysis.finest.dtype)
+            extremes = nothing, nothing
         run_bands(
-            _mix_band,
-            *fine.shape[1:],
-            fine,
-            np.ascontiguousarray(coarse),
+            _mix_finest_band,
+            *self.setting.shape,
+            analysis.finest,
+            analysis.gaussians[0],
             strengths,
-            valid,
-            self._mean[level],
-            self._total[level],
-            self._squares[level],
+            analysis.valid[0] if analysis.valid is not None else _NONE,
+            self._mean[0],
+            self._total[0],
+            self._squares[0],
+            *extremes,
         )
+
+    def _mix(self, level: int, strengths: FloatImage, analysis: SliceAnalysis) -> None:
+        """Update the mean of a level above the finest."""
+        fine = analysis.gaussians[level - 1]
+        coarse = analysis.gaussians[level] if level < analysis.levels else fine[:, :0, :0].copy()
+        means = self._mean[level], self._total[level], self._squares[level]
+        run_bands(_mix_band, *fine.shape[1:], fine, coarse, strengths, *means)
 
     def image(self) -> npt.NDArray[Any]:
         """Return the fused image of the slices so far, shape (y, x, c), in the stack's dtype."""
         phase = self.setting.phase
         transparent = phase.share() if phase is not None else np.zeros((1, 1), np.float32)
         opaque = phase is None or phase.largest_share() == 0
-        self.setting.analysis.make_room()
-        rebuilt = self.setting.analysis.planes
+        rebuilt = self.setting.analysis.room_for_planes()
         compose = self._compose
         self.added_light = False
         if transparent.min() < 1:
@@ -214,48 +227,89 @@ def _compose_band(
             out[rows, :, c] = compose(rebuilt[c, rows], whole, rows, c)
 
 
-@kernel
-def _mix_band(fine, coarse, strength, valid, mean, total, squares, first, last):  # type: ignore[no-untyped-def]
-    """Update the running means of one level; `coarse` is empty for the base, `strength` half size for level 0."""
-    channels, h, w = fine.shape
-    line = np.empty(max(coarse.shape[2], strength.shape[1]), np.float32)
-    row = np.empty(w, np.float32)
-    share = np.empty(w, np.float32)
+@row_function
+def _counted_in(new, old):  # type: ignore[no-untyped-def]
+    """Return the share of a slice of strength `new` in the mean, and the total with it, of which `old` was without."""
     c0, c1, c2, c3, c4, c5 = _ROOT
     one = np.float32(1)
+    larger = max(new, old)
+    # Of the powers of the two, over the larger one, the other is 1.
+    u = max(min(new, old) / larger, _LEAST_RATIO)
+    u *= u
+    u *= u
+    u *= u
+    u *= u
+    u *= u
+    u *= u
+    part = one / (one + u)
+    total = larger * (one + u * (c0 + u * (c1 + u * (c2 + u * (c3 + u * (c4 + u * c5))))))
+    return part if new >= old else u * part, total
+
+
+@row_function
+def _add_squares(share, square):  # type: ignore[no-untyped-def]
+    for x in range(share.shape[0]):
+        rest = np.float32(1) - share[x]
+        square[x] = square[x] * (rest * rest) + share[x] * share[x]
+
+
+@kernel
+def _mix_finest_band(  # type: ignore[no-untyped-def]
+    fine, coarse, strength, valid, mean, total, squares, low, high, first, last
+):
+    """Update the running means of level 0, and the extremes where these are not empty; `strength` has half the size."""
+    channels, h, w = fine.shape
+    line = np.empty(coarse.shape[2], np.float32)
+    strengths = np.empty(w, np.float32)
+    around = np.empty(w, np.float32)
+    share = np.empty(w, np.float32)
     for y in range(first, last):
-        if strength.shape[0] == h and strength.shape[1] == w:
-            for x in range(w):
-                row[x] = strength[y, x]
-        else:
-            expand_row(strength, y, h, line, row)
+        expand_row(strength, y, h, line, strengths)
         if valid.shape[0] > 0:
             for x in range(w):
-                row[x] *= max(valid[y, x], LEAST_VALID)
+                strengths[x] *= max(valid[y, x], LEAST_VALID)
         sums = total[y]
-        for x in range(w):
-            new = row[x]
-            old = sums[x]
-            larger = max(new, old)
-            # Of the powers of the two, over the larger one, the other is 1.
-            u = max(min(new, old) / larger, _LEAST_RATIO)
-            for _ in range(6):
-                u *= u
-            part = one / (one + u)
-            share[x] = part if new >= old else u * part
-            sums[x] = larger * (one + u * (c0 + u * (c1 + u * (c2 + u * (c3 + u * (c4 + u * c5))))))
-        if squares.shape[0] > 0:
-            square = squares[y]
-            for x in range(w):
-                rest = one - share[x]
-                square[x] = square[x] * (rest * rest) + share[x] * share[x]
         for c in range(channels):
+            expand_row(coarse[c], y, h, line, around)
             source = fine[c, y]
             out = mean[c, y]
-            if coarse.shape[1] > 0:
-                expand_row(coarse[c], y, h, line, row)
+            if c == 0:
+                # In one loop: memory is read and written while the arithmetic goes on.
                 for x in range(w):
-                    out[x] += share[x] * (source[x] - row[x] - out[x])
+                    part, sums[x] = _counted_in(strengths[x], sums[x])
+                    share[x] = part
+                    out[x] += part * (np.float32(source[x]) - around[x] - out[x])
             else:
                 for x in range(w):
-                    out[x] += share[x] * (source[x] - out[x])
+                    out[x] += share[x] * (np.float32(source[x]) - around[x] - out[x])
+        if squares.shape[0] > 0:
+            _add_squares(share, squares[y])
+        if low.shape[0] > 0:
+            source = fine[0, y]
+            smallest, largest = low[y], high[y]
+            for x in range(w):
+                smallest[x] = min(smallest[x], source[x])
+                largest[x] = max(largest[x], source[x])
+
+
+@kernel
+def _mix_band(fine, coarse, strength, mean, total, squares, first, last):  # type: ignore[no-untyped-def]
+    """Update the running means of a level above the finest; `coarse` is empty for the base."""
+    channels, h, w = fine.shape
+    line = np.empty(coarse.shape[2], np.float32)
+    around = np.zeros(w, np.float32)
+    share = np.empty(w, np.float32)
+    for y in range(first, last):
+        new = strength[y]
+        sums = total[y]
+        for x in range(w):
+            share[x], sums[x] = _counted_in(new[x], sums[x])
+        if squares.shape[0] > 0:
+            _add_squares(share, squares[y])
+        for c in range(channels):
+            if coarse.shape[1] > 0:
+                expand_row(coarse[c], y, h, line, around)
+            source = fine[c, y]
+            out = mean[c, y]
+            for x in range(w):
+                out[x] += share[x] * (source[x] - around[x] - out[x])

@@ -105,7 +105,7 @@ def estimate_noise(slices: Sequence[npt.NDArray[Any]]) -> NoiseModel:
         if not seen:
             raise InputError("no finite pixel in the slices looked at, all are NaN or infinite; choose other slices.")
         values, means, energies = (np.concatenate(parts) for parts in zip(*seen, strict=True))
-        low, high = np.percentile(values.astype(np.float64), (0.1, 99.9))
+        low, high = _percentiles(values, (0.1, 99.9))
         if low == high and _is_wide(first.dtype):
             # A few bright spots on ground that is all the same: they are what there is to see.
             low, high = _extremes(planes)
@@ -123,6 +123,16 @@ def estimate_noise(slices: Sequence[npt.NDArray[Any]]) -> NoiseModel:
         low=tuple(low for low, _ in ranges),
         high=tuple(high for _, high in ranges),
     )
+
+
+def _percentiles(values: npt.NDArray[Any], percents: tuple[float, ...]) -> list[float]:
+    if _is_wide(values.dtype):
+        return [float(one) for one in np.percentile(values.astype(np.float64), percents)]
+    # By radix; NumPy's percentiles of floats took five times as long.
+    ordered = np.sort(values, kind="stable")
+    places = [percent / 100 * (len(ordered) - 1) for percent in percents]
+    around = [ordered[int(place) : int(place) + 2].astype(np.float64) for place in places]
+    return [float(two[0] + (two[-1] - two[0]) * (place % 1)) for two, place in zip(around, places, strict=True)]
 
 
 def _checked_unit(dtype: np.dtype[Any], low: float, high: float) -> float:

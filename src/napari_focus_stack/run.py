@@ -81,19 +81,20 @@ class Run:
         self._open = light == AUTO
         self._first_look: PhaseTracker | None = None
         self._looked = 0
+        self._light, self._sure = light, False
         # Of a part it is known what all of the stack is.
         if light == AUTO and whole.given.get("phase: largest share") == 0:
-            self._begin("opaque", sure=True)
+            self._light, self._sure = "opaque", True
         elif light == AUTO and whole.given.get("phase: smallest share") == 1:
-            self._begin("transparent", sure=True)
-        else:
-            self._begin(light)
+            self._light, self._sure = "transparent", True
 
-    def _begin(self, light: str, *, sure: bool = False) -> None:
-        """Make ready for the first slice; `sure` where the light is known to be right for all of the stack."""
+    def _begin(self) -> None:
+        """Make ready for the first slice, when it is there: after the first look, if one was taken."""
+        self._use_first_look()
         options, slices, (height, width) = self.options, self._slices, self.kind.shape[:2]
+        light = self._light
         self.phase = None if light in ("opaque", "glowing") else self._phase(light)
-        self.surely_transparent = sure and light == "transparent"
+        self.surely_transparent = self._sure and light == "transparent"
         self.method = FUSION_METHODS[options.method].accumulator(
             FusionSetting(
                 slices=slices,
@@ -132,6 +133,7 @@ class Run:
         self.analysis.glance(*self._colour(self._looked, image), planes=False)
         self._first_look.interrupted |= self._blank()
         self._first_look.add(self.analysis)
+        self.analysis.let_go()
         self._looked += 1
 
     def _use_first_look(self) -> None:
@@ -141,9 +143,9 @@ class Run:
             return
         share = look.share()
         if share.max() == 0:
-            self._begin("opaque", sure=True)
+            self._light, self._sure = "opaque", True
         elif share.min() == 1:
-            self._begin("transparent", sure=True)
+            self._light, self._sure = "transparent", True
 
     def _colour(self, k: int, image: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
         """Return slice k without alpha, checked and aligned, and which pixels it covers; None for all of them."""
@@ -165,7 +167,8 @@ class Run:
         """Take in the next slice."""
         if self._maps is not None:
             raise InputError("a slice cannot be added after slices were shown again; start a new stack.")
-        self._use_first_look()
+        if self.count == 0:
+            self._begin()
         colour, covered = self._colour(self.count, image)
         self._analyse(colour, covered, briefly=self.surely_transparent)
         self.with_holes += self.analysis.holes
@@ -176,6 +179,7 @@ class Run:
         self.per_slice.append(self._measured(colour) if core is None else 0.0)
         if core is not None:
             self.per_slice_of_core.append(self._measured_core(colour, core))
+        self.analysis.let_go()
 
     def _analyse(
         self,

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .analysis import SliceAnalysis
-from .kernels import thread_count
+from .kernels import threads_here
 from .pyramid import FloatImage, expand, reduce, size_of
 from .sampling import sample
 from .whole import Whole
@@ -159,6 +159,17 @@ class FocalSweep:
             out[block.core] = block.back(np.sum(list(spectra), axis=0))
         return out
 
+    def spectra(self, sharp: FloatImage) -> list[npt.NDArray[np.complex64]]:
+        """Return what `seen_alike` needs to know of a sharp image: for several filters of one image."""
+        return [block.forward(sharp[block.window]) for block in self._blocks()]
+
+    def seen_alike(self, spectra: list[npt.NDArray[np.complex64]], through: SweepFilter) -> FloatImage:
+        """Return what `seen` does of a filter at any height."""
+        out = np.empty(self._shape, np.float32)
+        for block, spectrum in zip(self._blocks(), spectra, strict=True):
+            out[block.core] = block.back(spectrum * through.of_frequency[0][block.place])
+        return out
+
     def undone(self, mean: FloatImage, through: SweepFilter) -> FloatImage:
         """Return the sharp image of a mean of slices, as far as the filter can be undone."""
         out = np.empty(self._shape, np.float32)
@@ -213,13 +224,13 @@ class _Block:
     def forward(self, image: FloatImage) -> npt.NDArray[np.complex64]:
         from scipy.fft import rfft2
 
-        spectrum: npt.NDArray[np.complex64] = rfft2(np.pad(image, self._around, "symmetric"), workers=thread_count())
+        spectrum: npt.NDArray[np.complex64] = rfft2(np.pad(image, self._around, "symmetric"), workers=threads_here())
         return spectrum
 
     def back(self, spectrum: npt.NDArray[np.complex64]) -> FloatImage:
         from scipy.fft import irfft2
 
-        image: FloatImage = irfft2(spectrum, self._padded, workers=thread_count())
+        image: FloatImage = irfft2(spectrum, self._padded, workers=threads_here())
         return image[self._own[0], self._own[1]]
 
 
@@ -343,10 +354,14 @@ def measured_growth(mean: FloatImage, sharp: FloatImage, height: FloatImage | No
     """
     sweep = FocalSweep(size_of(mean))
     seen = mean - expand(reduce(mean), size_of(mean))
+    spectra = sweep.spectra(sharp) if height is None else []
     growth = _FIRST_GROWTH_PX
     for _ in range(_FITS):
         through = SweepFilter.of(slices, growth)
-        expected = sweep.seen(sharp, height, through if height is not None else through.at_any_height())
+        if height is None:
+            expected = sweep.seen_alike(spectra, through.at_any_height())
+        else:
+            expected = sweep.seen(sharp, height, through)
         ratio = Ratio.of(seen, expected - expand(reduce(expected), size_of(mean))).median
         # Between the ends the filter is inversely proportional to the growth.
         growth = float(np.clip(growth / np.clip(ratio, 0.5, 2), *_GROWTHS_PX))

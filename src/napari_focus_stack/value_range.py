@@ -34,6 +34,16 @@ class ValueRange:
         self._high = np.empty(shape, dtype)
         self._count = 0
 
+    def to_extend(self, finest: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
+        """Return smallest and largest values, shape (y, x), for a kernel to do what `add` does, or None.
+
+        Where `finest` of the analysis is the slice itself, and not the first: then it is read once, not twice.
+        """
+        if finest.dtype != self._low.dtype or finest.dtype.kind == "f" or self._count == 0:
+            return None
+        self._count += 1
+        return self._low[:, :, 0], self._high[:, :, 0]
+
     def add(self, image: npt.NDArray[Any], holes: bool) -> None:
         """Take in a slice; with holes, its non-finite pixels are passed over."""
         run_bands(_extend_band, *image.shape[:2], image, holes, self._count == 0, self._low, self._high)
@@ -41,7 +51,8 @@ class ValueRange:
 
     def clip(self, values: npt.NDArray[Any], rows: slice, channel: int) -> npt.NDArray[Any]:
         """Return values of some rows of a channel within the range; NaN where no slice has a value."""
-        return np.clip(values, self._low[rows, :, channel], self._high[rows, :, channel])
+        # Twice as fast as `clip` with arrays.
+        return np.minimum(np.maximum(values, self._low[rows, :, channel]), self._high[rows, :, channel])
 
     def other(self, values: npt.NDArray[Any], rows: slice, channel: int) -> npt.NDArray[Any]:
         """Return, of two slices, what the one has where `values` are the other's."""
