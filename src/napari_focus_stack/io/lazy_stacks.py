@@ -77,7 +77,7 @@ def lazy_stacks(inputs: Sequence[str | Path] | str | Path) -> list[LazyStack]:
     ...     path = f"{folder}/a.ome.tif"
     ...     tifffile.imwrite(path, pixels, metadata={"axes": "TZCYX", "Channel": {"Name": ["DNA", "actin"]}})
     ...     dna, actin = lazy_stacks(path)
-    ...     print(actin.name, actin.axes, bool(np.array_equal(actin.levels[0], pixels[:, :, 1])))
+    ...     print(actin.name, actin.axes, bool((actin.levels[0].compute() == pixels[:, :, 1]).all()))
     a actin TZYX True
     """
     entries = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
