@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from napari_focus_stack.kernels import run_bands, run_tasks, run_together
+from napari_focus_stack.kernels import run_bands, run_tasks, run_together, threads_here
 
 
 @pytest.fixture(params=["1", "2", "3"])
@@ -43,6 +43,23 @@ def test_jobs_run_at_the_same_time_where_there_are_threads(monkeypatch):
     monkeypatch.setenv("NAPARI_FOCUS_STACK_THREADS", "2")
     both = threading.Barrier(2, timeout=60)
     run_together(both.wait, both.wait)
+
+
+def test_the_last_job_at_work_has_all_threads(monkeypatch):
+    monkeypatch.setenv("NAPARI_FOCUS_STACK_THREADS", "2")
+    both = threading.Barrier(2, timeout=60)
+    shares = []
+
+    def outlasting():
+        shares.append(threads_here())
+        both.wait()
+        deadline = time.monotonic() + 60
+        while threads_here() == 1 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        shares.append(threads_here())
+
+    run_together(outlasting, both.wait)
+    assert shares == [1, 2]
 
 
 @pytest.mark.parametrize("bad", [0, 1])

@@ -18,6 +18,13 @@ def test_the_line_put_in_is_found(gain, offset):
         assert noise.variance(intensity) == pytest.approx(gain * intensity + offset, rel=0.08)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.float32])
+def test_the_range_is_that_of_percentiles(dtype):
+    slices = [np.random.default_rng(k).integers(0, 250, (90, 70)).astype(dtype) for k in range(3)]
+    noise = estimate_noise(slices)
+    assert (noise.low[0], noise.high[0]) == pytest.approx(np.percentile(slices, (0.1, 99.9)))
+
+
 def test_texture_is_not_taken_for_noise():
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:512, :512]
