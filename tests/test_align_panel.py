@@ -5,6 +5,7 @@ import pytest
 import tifffile
 
 from napari_focus_stack import Alignment, estimate_alignment, focus_stack
+from napari_focus_stack.alignment import SliceAlignment
 from napari_focus_stack.recipe import as_command
 from napari_focus_stack.synthetic import Motion, make_scene
 from windows import RUN_MS
@@ -99,6 +100,21 @@ def test_lines_and_relief_of_a_cropped_result_belong_to_it(viewer, stack, panel,
     relief = viewer.layers["moving relief"]
     fused = viewer.layers["moving fused"]
     np.testing.assert_allclose(relief.translate[1:], fused.translate)
+
+
+def test_contours_follow_a_crop_of_the_same_size_elsewhere(viewer, stack, panel, run, tmp_path, qtbot):
+    panel.live_box.value = False
+    panel.option_rows.widgets["crop"].value = True
+    for shift in (4.0, -4.0):
+        moved, still = (SliceAlignment(((1.0, 0.0, y), (0.0, 1.0, 0.0))) for y in (shift, 0.0))
+        Alignment("shift", stack.data.shape[1:], 1, (moved, *[still] * (SLICES - 1))).save(tmp_path / "moved.json")
+        panel.alignment.load(tmp_path / "moved.json")
+        run(panel)
+        panel.heights_seen.contour_box.setChecked(True)
+        qtbot.waitUntil(lambda: not panel.heights_seen.busy, timeout=RUN_MS)
+        (contours,) = (layer for layer in viewer.layers if "contours" in layer.name)
+        np.testing.assert_allclose(contours.translate, viewer.layers["moving fused"].translate)
+    assert viewer.layers["moving fused"].data.shape == (92, 128)
 
 
 def test_the_aligned_stack_is_a_lazy_layer_of_the_common_area(viewer, stack, panel, moving, wait_end):

@@ -19,6 +19,7 @@ from .latest import Latest
 from .layers import METADATA_KEY
 from .placement import place_results
 from .plots import ProfilePlot
+from .results import update_layer
 from .section import Section, Sentence
 
 if TYPE_CHECKING:
@@ -162,18 +163,22 @@ class ProfileSection(Section):
         name = f"{shown.choice.layer.name} contours every {interval:g} {told['unit']}"
         colours = _band_colours(int(bands.max()), height)
         if self._contours is not None and self._contours.data.shape == bands.shape:
-            self._contours.data = bands
+            update_layer(self._contours, bands, shown.placement, {METADATA_KEY: told})
             self._contours.colormap = colours
             self._contours.name = name
         else:
             if self._contours is not None and self._contours in self.host.viewer.layers:
                 self.host.viewer.layers.remove(self._contours)
             self._contours = self.host.viewer.add_labels(
-                bands, name=name, opacity=1.0, colormap=colours, **shown.placement.keywords
+                bands,
+                name=name,
+                opacity=1.0,
+                colormap=colours,
+                metadata={METADATA_KEY: told},
+                **shown.placement.keywords,
             )
             self._contours.contour = 1
             self._contours.editable = False
-        self._contours.metadata = {**self._contours.metadata, METADATA_KEY: told}
 
     # ---- the profile ---------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from .layers import METADATA_KEY, StackChoice
 from .placement import Placement, square_shear
 
 if TYPE_CHECKING:
-    from napari.layers import Image
+    from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
     from .heights import ShownHeights
@@ -196,7 +196,9 @@ def _map_look(kind: ResultKind, slices: int) -> dict[str, Any]:
     return {"rgb": False, "colormap": kind.colormap, "contrast_limits": (0, top), "visible": False}
 
 
-def update_layer(layer: Image, pixels: npt.NDArray[Any], placement: Placement, metadata: dict[str, Any]) -> None:
+def update_layer(
+    layer: Image | Labels, pixels: npt.NDArray[Any], placement: Placement, metadata: dict[str, Any]
+) -> None:
     """Show other pixels in a layer that is there, where they belong now."""
     layer.data = pixels
     for name, value in placement.keywords.items():
