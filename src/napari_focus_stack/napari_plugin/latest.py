@@ -86,12 +86,23 @@ class Latest:
             self._begin()
 
     def _tell(self, error: Exception) -> None:
-        sentence = str(error).partition("\n")[0]
-        if not isinstance(error, InputError):
-            sentence = f"{self._name} failed: {type(error).__name__}: {sentence}"
+        sentence = sentence_of(error, self._name)
         if sentence != self._told:
             self._told = sentence
             show_error(sentence)
+
+
+def sentence_of(error: Exception, what: str) -> str:
+    """Return how the panel tells that `what` failed: bad input by its own sentence, all else by its first line.
+
+    Examples
+    --------
+    >>> sentence_of(KeyError("lost"), "Fusing")
+    "Fusing failed: KeyError: 'lost'"
+    """
+    if isinstance(error, InputError):
+        return str(error)
+    return f"{what} failed: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _quietly(work: Work, outcome: list[Any]) -> None:

@@ -11,6 +11,7 @@ from qtpy.QtCore import QTimer
 
 from ..errors import InputError
 from .in_tiles import check_fits
+from .latest import sentence_of
 from .layers import Position, StackChoice
 from .preview import Preview
 from .quick_looks import QuickLooks
@@ -246,9 +247,7 @@ class PanelRuns:
     def _fail(self, error: Exception) -> None:
         from napari.utils.notifications import show_error
 
-        sentence = str(error)
-        if not isinstance(error, InputError):
-            sentence = f"Fusing failed: {type(error).__name__}: {sentence.partition(chr(10))[0]}"
+        sentence = sentence_of(error, "Fusing")
         self._panel.say(sentence)
         show_error(sentence)
         self._on_change()
