@@ -33,8 +33,6 @@ from .scaling import Scaling
 # In units of the noise. A wild pixel of a float stack has more, and products of it overflowed to NaN in the whole map.
 _MOST_ENERGY = np.float32(1e15)
 
-_NONE = np.empty((0, 0), np.float32)
-
 
 class SliceAnalysis:
     """Pyramid and noise-normalised energies of the current slice.
@@ -335,13 +333,14 @@ def _mean_of_rows(sum_of_rows: Callable[..., None], rows: slice, columns: slice,
     return float(sums.sum()) / (count * width)
 
 
-def _sum_of_rows(image: FloatImage, rows: slice, columns: slice, out: npt.NDArray[np.float64]) -> None:
-    # In float32, whose pairwise sums of a row are exact enough; asked for float64, NumPy takes three times as long.
+def _sum_of_rows(image: npt.NDArray[Any], rows: slice, columns: slice, out: npt.NDArray[np.float64]) -> None:
+    # Integers are added as such. Floats in float32, whose pairwise sums of a row are exact enough; asked for float64,
+    # NumPy takes three times as long.
     out[...] = image[rows, columns].sum(axis=1)
 
 
 def _squares_of_rows(
-    fine: FloatImage,
+    fine: npt.NDArray[Any],
     coarse: FloatImage,
     shape: tuple[int, int],
     rows: slice,

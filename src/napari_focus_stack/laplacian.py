@@ -26,7 +26,7 @@ from .fluorescence import GlowingLight
 from .follow import FollowingMean
 from .kernels import kernel, row_function, run_bands, run_together, strips
 from .pyramid import FloatImage, add_expanded, blur5, expand, expand_row, reduce, size_of
-from .strength import LEAST_VALID, strength
+from .strength import LEAST_VALID, NOTHING, strength
 from .sweep import LEAST_SLICES, SliceMean
 from .value_range import ValueRange
 from .veil import lift_veils
@@ -39,8 +39,6 @@ _LEAST_RATIO = np.float32(0.3)
 
 # (1 + u)^(1/64) = 1 + u (c0 + c1 u + ...) for u from 0 to 1, to float32's last bit: a Chebyshev interpolation.
 _ROOT = tuple(map(np.float32, (0.015624858, -0.0076800836, 0.0049588488, -0.003177868, 0.0015185275, -0.0003550741)))
-
-_NONE = np.empty((0, 0), np.float32)
 
 
 class LaplacianFusion:
@@ -128,7 +126,7 @@ class LaplacianFusion:
             analysis.finest,
             analysis.gaussians[0],
             strengths,
-            analysis.valid[0] if analysis.valid is not None else _NONE,
+            analysis.valid[0] if analysis.valid is not None else NOTHING,
             self._mean[0],
             self._total[0],
             self._squares[0],

@@ -27,7 +27,8 @@ _FLOOR = np.float32(16)
 # What a slice with no finite pixel weighs: enough to divide by.
 LEAST_VALID = np.float32(1e-3)
 
-_NONE = np.empty((0, 0), np.float32)
+# Stands for a map that is not there.
+NOTHING = np.empty((0, 0), np.float32)
 
 
 def strength(analysis: SliceAnalysis, level: int, preference: float = 1.0) -> FloatImage:
@@ -59,11 +60,11 @@ def strength(analysis: SliceAnalysis, level: int, preference: float = 1.0) -> Fl
     """
     energies = analysis.energies
     own = energies[level]
-    finer = _NONE if level == 0 else energies[0] if level == 1 else reduce(energies[level - 1])
-    coarser = _NONE if level + 1 == analysis.levels else (analysis.smoother if level == 0 else energies)[level + 1]
+    finer = NOTHING if level == 0 else energies[0] if level == 1 else reduce(energies[level - 1])
+    coarser = NOTHING if level + 1 == analysis.levels else (analysis.smoother if level == 0 else energies)[level + 1]
     # What the energy is smoothed to, or sharpened to at level 0.
     other = analysis.fine_energy if level == 0 else analysis.smoother[level]
-    valid = analysis.valid[level] if analysis.valid is not None and level > 0 else _NONE
+    valid = analysis.valid[level] if analysis.valid is not None and level > 0 else NOTHING
     out = np.empty_like(own)
     run_bands(_strength_band, *own.shape, own, other, level == 0, finer, coarser, valid, np.float32(preference), out)
     return out
