@@ -36,8 +36,9 @@ def test_where_nothing_veils_hardly_anything_moves(name, noise, without):
     scene = make_scene(name, (192, 192), 16, noise, 4)
     stack = np.asarray(scene.stack)
     lifted = focus_stack(stack, scene.rgb).image
-    # Bumps lose .005 to .08 dB at seeds 2 to 5, low noise.
-    assert decibels(lifted, scene.truth) > decibels(without(stack, scene.rgb), scene.truth) - 0.1
+    # Bumps in so small a picture lose .005 to .08 dB at seeds 2 to 5, low noise.
+    most_db = 0.1 if (name, noise) == ("bumps", "low") else 0.05
+    assert decibels(lifted, scene.truth) > decibels(without(stack, scene.rgb), scene.truth) - most_db
 
 
 def test_slices_that_are_all_alike_come_back_to_the_last_bit():
