@@ -109,6 +109,8 @@ def main() -> None:
         at_once(f"napari alone: image {k + 1} added", lambda: viewer.add_image(alone, rgb=scene.rgb))
     added = viewer.layers[1:]
     for k in range(arguments.repeat):
+        at_once(f"napari alone: opacity, {k + 1}", lambda k=k: setattr(added[0], "opacity", 0.9 + 0.01 * k))
+    for k in range(arguments.repeat):
         at_once(f"napari alone: image replaced, {k + 1}", lambda: setattr(added[0], "data", alone.copy()))
     at_once("napari alone: shapes added", lambda: viewer.add_shapes(ndim=2))
     at_once("napari alone: 3-D", lambda: setattr(viewer.dims, "ndisplay", 3))
