@@ -813,7 +813,7 @@ def test_a_napari_that_is_too_old_is_refused_in_a_sentence():
     from napari_focus_stack.napari_plugin.widget import FocusStackWidget
 
     old = SimpleNamespace(layers=SimpleNamespace(events=SimpleNamespace()))
-    with pytest.raises(RuntimeError, match=r"needs napari 0\.7 or newer; this is napari \d"):
+    with pytest.raises(RuntimeError, match=r"needs napari 0\.8 or newer; this is napari \d"):
         FocusStackWidget(old)
 
 

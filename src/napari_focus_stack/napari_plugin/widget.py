@@ -42,11 +42,11 @@ _OTHER_SCALE = frozenset({"scale", "units"})
 
 
 def _check_napari(viewer: Viewer) -> None:
-    """Refuse a napari that is too old: installing this beside it does not tell, for napari is no requirement."""
+    """Refuse a napari without units of the world, as before 0.7; no requirement keeps it away."""
     if not hasattr(viewer.layers.events, "renamed"):
         from napari import __version__
 
-        raise RuntimeError(f"Focus stacking needs napari 0.7 or newer; this is napari {__version__}.")
+        raise RuntimeError(f"Focus stacking needs napari 0.8 or newer; this is napari {__version__}.")
 
 
 class FocusStackWidget(FocusStackPanel):
