@@ -224,21 +224,42 @@ def test_folders_of_runs_that_were_killed_go_but_not_those_of_other_machines(tmp
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_chunk_that_is_just_being_written_is_read_a_moment_later(tmp_path):
+class FailingArray:
+    """Pixels that cannot be read the first times."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, error, times):
+        self.error, self.times, self.reads = error, times, 0
+
+    def __getitem__(self, where):
+        self.reads += 1
+        if self.reads <= self.times:
+            raise self.error
+        return np.full((4, 5), 7, np.uint8)
+
+
+def test_a_chunk_that_is_just_being_replaced_is_read_a_moment_later():
+    """Windows refuses it for so long."""
     from napari_focus_stack.napari_plugin.tiled_run import LazyLevel
 
-    class Torn:
-        """As Zarr before 3.1, which writes chunks in place."""
+    array = FailingArray(PermissionError(13, "in use"), 2)
+    np.testing.assert_array_equal(LazyLevel(array, (4, 5), (0, 1), None)[...], np.full((4, 5), 7))
 
-        dtype, reads = np.dtype(np.uint8), 0
 
-        def __getitem__(self, where):
-            self.reads += 1
-            if self.reads < 3:
-                raise RuntimeError("error during blosc decompression")
-            return np.full((4, 5), 7, np.uint8)
+def test_the_window_does_not_wait_for_what_cannot_be_read(monkeypatch):
+    from napari_focus_stack.napari_plugin import tiled_run
 
-    np.testing.assert_array_equal(LazyLevel(Torn(), (4, 5), (0, 1), None)[...], np.full((4, 5), 7))
+    pauses = []
+    monkeypatch.setattr(tiled_run.time, "sleep", pauses.append)
+    spoiled = FailingArray(RuntimeError("error during blosc decompression"), 9)
+    with pytest.raises(RuntimeError, match="blosc"):
+        tiled_run.LazyLevel(spoiled, (4, 5), (0, 1), None)[...]
+    assert spoiled.reads == 1 and not pauses
+    forbidden = FailingArray(PermissionError(13, "not yours"), 9)
+    with pytest.raises(PermissionError):
+        tiled_run.LazyLevel(forbidden, (4, 5), (0, 1), None)[...]
+    assert sum(pauses) <= 0.05
 
 
 def test_a_file_that_the_window_is_reading_is_written_a_moment_later(viewer, panel, run, scene, whole, monkeypatch):

@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -806,6 +807,14 @@ def test_click_on_the_curve_goes_to_the_slice_and_back(viewer, panel, run, scene
     assert plot.line.value() == 4
     viewer.dims.set_point(len(outer), layer.data_to_world((*outer, 1, 0, 0))[-3])
     assert plot.line.value() == 1
+
+
+def test_a_napari_that_is_too_old_is_refused_in_a_sentence():
+    from napari_focus_stack.napari_plugin.widget import FocusStackWidget
+
+    old = SimpleNamespace(layers=SimpleNamespace(events=SimpleNamespace()))
+    with pytest.raises(RuntimeError, match=r"needs napari 0\.8 or newer; this is napari \d"):
+        FocusStackWidget(old)
 
 
 def test_panel_opens_without_waiting_for_the_kernels(make_napari_viewer, workers, monkeypatch, qtbot):

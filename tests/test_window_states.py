@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from napari_focus_stack.pipeline import warm_up
-from window_machine import Faults, WindowMachine
+from window_machine import IDLE_TURNS, Faults, Patience, WindowMachine
 
 pytestmark = pytest.mark.usefixtures("window_libraries")
 
@@ -18,7 +18,7 @@ STEPS = 50
 
 def test_random_actions(make_napari_viewer, workers, qtbot, monkeypatch):
     monkeypatch.setattr("napari_focus_stack.napari_plugin.widget.warm_up", lambda: None)
-    warm_up()  # or the first run compiles for longer than a window may be busy
+    warm_up()  # or actions fall into the compiling of the first run
     faults = Faults(monkeypatch)
 
     class Machine(WindowMachine):
@@ -37,3 +37,11 @@ def test_random_actions(make_napari_viewer, workers, qtbot, monkeypatch):
             report_multiple_bugs=False,
         ),
     )
+
+
+def test_a_wait_ends_where_nothing_goes_on():
+    """Neither a stopped process nor one that others leave little of the machine has such turns without work."""
+    patience = Patience()
+    with pytest.raises(AssertionError, match="nothing goes on any more: a run"):
+        for _ in range(3 * IDLE_TURNS):
+            patience.turn("a run")

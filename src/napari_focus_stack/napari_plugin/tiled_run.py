@@ -37,6 +37,9 @@ _MOST_BYTES = 4_000_000_000
 TILE_PX = 2048
 # Beginning of the names of our folders; the machine and the number of the process follow.
 _PREFIX = "napari-focus-stack-tiles-"
+# The window reads a piece at a time, for longer than a file takes to be replaced; and while it waits, it stands still.
+_WRITE_PAUSES_S = (0.02, 0.08, 0.4)
+_READ_PAUSES_S = (0.001, 0.004, 0.015)
 
 
 @dataclass(frozen=True)
@@ -209,20 +212,19 @@ class LazyLevel:
             for part, n in zip(index, self.shape, strict=True)
         ]
         y, x = self._plane
-        # The run may be writing this very chunk: Zarr before 3.1 writes in place.
-        pixels = _patiently(lambda: np.asarray(self._array[(..., parts[y], parts[x])]), Exception)
+        pixels = _patiently(lambda: np.asarray(self._array[(..., parts[y], parts[x])]), _READ_PAUSES_S)
         if pixels.ndim == 3:
             pixels = np.moveaxis(pixels, 0, -1)[..., parts[-1]]
         lengths = [len(range(n)[part]) for part, n in zip(parts, self.shape, strict=True)]
         return pixels.reshape(lengths)[tuple(slice(None) if isinstance(part, slice) else 0 for part in index)]
 
 
-def _patiently(work: Callable[[], Outcome], passing: type[Exception]) -> Outcome:
-    """Do what may fail while the other thread is at the same file; again, for half a second at most."""
-    for pause_s in (0.02, 0.08, 0.4):
+def _patiently(work: Callable[[], Outcome], pauses_s: Sequence[float]) -> Outcome:
+    """Do again what Windows refuses while the other thread is at the same file: no file is replaced that is open."""
+    for pause_s in pauses_s:
         try:
             return work()
-        except passing:
+        except PermissionError:
             time.sleep(pause_s)
     return work()
 
@@ -335,8 +337,7 @@ def fuse_in_tiles(
         left.remove(tile)
         part = yield from _fused(run, view, tile, count - len(left), progress)
         whole = files.without_unfilled(tile, part)
-        # Windows replaces no file that the window is reading.
-        parts[tile.number] = _patiently(partial(files.write_part, tile, whole), PermissionError)
+        parts[tile.number] = _patiently(partial(files.write_part, tile, whole), _WRITE_PAUSES_S)
         yield progress((count - len(left)) * slices, f"tile {count - len(left)}/{count} is done", tile)
     if files.fills_heights:
         done = count * slices
@@ -409,6 +410,6 @@ def _filled(
     while tiles:
         tile = order.next_of(tiles)
         tiles.remove(tile)
-        _patiently(partial(files.write_maps, tile, files.maps(tile, adjust)), PermissionError)
+        _patiently(partial(files.write_maps, tile, files.maps(tile, adjust)), _WRITE_PAUSES_S)
         done += 1
         yield done, tile

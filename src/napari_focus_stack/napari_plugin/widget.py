@@ -41,6 +41,14 @@ _OTHER_PIXELS = frozenset({"data", "axis_labels"})
 _OTHER_SCALE = frozenset({"scale", "units"})
 
 
+def _check_napari(viewer: Viewer) -> None:
+    """Refuse a napari without units of the world, as before 0.7; no requirement keeps it away."""
+    if not hasattr(viewer.layers.events, "renamed"):
+        from napari import __version__
+
+        raise RuntimeError(f"Focus stacking needs napari 0.8 or newer; this is napari {__version__}.")
+
+
 class FocusStackWidget(FocusStackPanel):
     """The dock widget "Focus stacking".
 
@@ -51,6 +59,7 @@ class FocusStackWidget(FocusStackPanel):
     """
 
     def __init__(self, napari_viewer: Viewer) -> None:
+        _check_napari(napari_viewer)
         put_off_full_collection()
         self.viewer = napari_viewer
         self.closed = False
