@@ -22,6 +22,7 @@ from .pyramid import (
     expand,
     expand_row,
     expanded_rows,
+    halve_band,
     level_shapes,
     noise_gains,
     push_pull,
@@ -246,7 +247,7 @@ class SliceAnalysis:
         half = self.gaussians[0]
         for c in range(channels):
             numbers, lane = (source, c) if self.scaling.is_identity else (self._planes[c][:, :, None], 0)
-            run_bands(_halve_band, *half.shape[1:], numbers, lane, half[c], sums[c])
+            run_bands(halve_band, *half.shape[1:], numbers, lane, half[c], sums[c])
         self.mean_intensity = self._mean(sums[self.deciding], 0)
         if reduced:
             self._reduce()
@@ -349,38 +350,6 @@ def _squares_of_rows(
 ) -> None:
     detail = (fine[rows] - expanded_rows(coarse, shape, rows))[:, columns]
     out[...] = np.einsum("yx,yx->y", detail, detail)
-
-
-@row_function_of_sums
-def _row_sum(row):  # type: ignore[no-untyped-def]
-    total = np.float32(0)
-    for x in range(row.shape[0]):
-        total += row[x]
-    return total
-
-
-@kernel
-def _halve_band(numbers, lane, half, sums, first, last):  # type: ignore[no-untyped-def]
-    """Sum and reduce one lane of (y, x, c) numbers while its rows are at hand."""
-    h, w, lanes = numbers.shape
-    ring = np.empty((5, w), np.float32)
-    column = np.empty(w, np.float32)
-    made = max(2 * first - 3, -1)
-    for j in range(first, last):
-        while made < min(2 * j + 2, h - 1):
-            made += 1
-            row = ring[made % 5]
-            if lanes == 1:
-                flat = numbers[made].reshape(w)
-                for x in range(w):
-                    row[x] = np.float32(flat[x])
-            else:
-                for x in range(w):
-                    row[x] = np.float32(numbers[made, x, lane])
-            if made // 2 >= first and made // 2 < last:
-                sums[made] = _row_sum(row)
-        blur_column(ring, 2 * j, h, 5, column)
-        reduce_line(column, half[j])
 
 
 @row_function_of_sums

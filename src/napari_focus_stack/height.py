@@ -275,7 +275,8 @@ class PeakTracker:
         falls like 1 / (1 + z^2): errors of up to 0.03 slices between slices became 0.01. Where slices are
         dense neighbours differ by noise; then from the centre of all F^8.
         """
-        peaks, weight = np.empty_like(self._best), np.empty_like(self._best)
+        # What weights are made of, in their place: a kernel takes powers one by one, NumPy several at a time.
+        peaks, weight = np.empty_like(self._best), self._energy()
         dense = 0.0 if self.smooth else float(np.clip((depth_of_focus - 1.3) / 0.8, 0, 1))
         state = self._best, self._before, self._after, self._mass, self._moment, self.index
         run_bands(
@@ -384,6 +385,7 @@ def _track_band(  # type: ignore[no-untyped-def]
 def _peak_band(  # type: ignore[no-untyped-def]
     best, before, after, mass, moment, index, count, depth, dense, peaks, weight, first, last
 ):
+    """`weight` is the energy of the peaks before."""
     for y in range(first, last):
         for x in range(best.shape[1]):
             top = max(best[y, x], _TINY)
@@ -405,5 +407,5 @@ def _peak_band(  # type: ignore[no-untyped-def]
             # Second derivative of the logarithm of the energy, for one depth of focus.
             near = min(bend, np.float32(3)) * np.float32(8 / 3) * depth * depth
             width = depth / (np.float32(2) * max(mass[y, x], np.float32(1)) - np.float32(1.1))
-            energy = max(top ** np.float32(2 / 3) - _FLOOR, np.float32(0.01))
+            energy = max(weight[y, x], np.float32(0.01))
             weight[y, x] = np.sqrt(energy * (near + dense * (width * width - near)))

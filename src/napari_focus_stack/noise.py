@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import InputError
-from .kernels import kernel_of_sums, run_bands, run_tasks
-from .pyramid import FloatImage, expand, expand_row, noise_gains, reduce, size_of
+from .kernels import kernel, run_bands, run_tasks
+from .pyramid import FloatImage, expand, expand_row, halve_band, noise_gains, size_of
 from .sampling import sample
 
 BLOCK_PX = 16
@@ -130,9 +130,23 @@ def _percentiles(values: npt.NDArray[Any], percents: tuple[float, ...]) -> list[
         return [float(one) for one in np.percentile(values.astype(np.float64), percents)]
     # By radix; NumPy's percentiles of floats took five times as long.
     ordered = np.sort(values, kind="stable")
-    places = [percent / 100 * (len(ordered) - 1) for percent in percents]
-    around = [ordered[int(place) : int(place) + 2].astype(np.float64) for place in places]
-    return [float(two[0] + (two[-1] - two[0]) * (place % 1)) for two, place in zip(around, places, strict=True)]
+    return [_in_order(ordered, percent) for percent in percents]
+
+
+def _in_order(ordered: npt.NDArray[Any], percent: float) -> float:
+    """Return a percentile of what was sorted."""
+    place = percent / 100 * (len(ordered) - 1)
+    two = ordered[int(place) : int(place) + 2].astype(np.float64)
+    return float(two[0] + (two[-1] - two[0]) * (place % 1))
+
+
+def _order(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Return what a stable `argsort` does, in half its time: NumPy's fast sort leaves equal values in any order."""
+    order = np.argsort(values)
+    ordered = values[order]
+    bits = len(values).bit_length()
+    rank = np.cumsum(np.append(False, ordered[1:] != ordered[:-1]))
+    return np.sort(rank << bits | order) & ((1 << bits) - 1)
 
 
 def _checked_unit(dtype: np.dtype[Any], low: float, high: float) -> float:
@@ -190,7 +204,7 @@ def _block_statistics(
     """Return mean intensity and noise variance of each block, were there nothing but noise; `values` are typical."""
     h, w = plane.shape
     level, unit = 0.0, 1.0
-    image: FloatImage
+    image = np.ascontiguousarray(plane)
     if _is_wide(plane.dtype):
         # Values far from zero would lose the noise in float32, and small or large ones leave it when squared.
         # Typical ones, whatever a wild pixel may be.
@@ -200,8 +214,11 @@ def _block_statistics(
         unit = _power_of_two(float(np.percentile(away, 99) or away.max()))
         image = ((plane.astype(np.float64) - level) / unit).astype(np.float32)
     else:
-        image = plane.astype(np.float32)
-    coarse = reduce(image)
+        # Read-only whatever it was, as slices are for the same kernel elsewhere.
+        image = image.view()
+        image.flags.writeable = False
+    coarse = np.empty(((h + 1) // 2, (w + 1) // 2), np.float32)
+    run_bands(halve_band, *coarse.shape, image[:, :, None], 0, coarse, np.empty(h))
     rows, columns = h // BLOCK_PX, w // BLOCK_PX
     if rows * columns == 0:
         return _whole_statistics(image, coarse, level, unit)
@@ -212,7 +229,7 @@ def _block_statistics(
 
 
 def _whole_statistics(
-    image: FloatImage, coarse: FloatImage, level: float, unit: float
+    image: npt.NDArray[Any], coarse: FloatImage, level: float, unit: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return one block for an image smaller than a block; the median forgives its texture."""
     means, energies = np.empty((1, 1)), np.empty((1, 1))
@@ -226,32 +243,31 @@ def _whole_statistics(
     return means.ravel(), energies.ravel() / noise_gains(1)[0]
 
 
-@kernel_of_sums
+@kernel
 def _block_band(image, coarse, means, energies, first, last):  # type: ignore[no-untyped-def]
     h, w = image.shape
     line = np.empty(coarse.shape[1], np.float32)
     row = np.empty(w, np.float32)
-    columns = means.shape[1]
+    # Of intensities and energies, every column by itself: whole rows are added up at once.
+    sums = np.empty((2, w), np.float32)
     for block in range(first, last):
-        mean = means[block]
-        energy = energies[block]
-        mean[:] = 0
-        energy[:] = 0
+        sums[:] = 0
+        intensity, energy = sums[0], sums[1]
         for y in range(block * 16, block * 16 + 16):
             expand_row(coarse, y, h, line, row)
             source = image[y]
-            for b in range(columns):
-                s = np.float32(0)
-                e = np.float32(0)
-                for x in range(16 * b, 16 * b + 16):
-                    d = source[x] - row[x]
-                    s += source[x]
-                    e += d * d
-                mean[b] += s
-                energy[b] += e
-        for b in range(columns):
-            mean[b] /= 256
-            energy[b] /= 256
+            for x in range(w):
+                number = np.float32(source[x])
+                detail = number - row[x]
+                intensity[x] += number
+                energy[x] += detail * detail
+        for b in range(means.shape[1]):
+            mean = square = 0.0
+            for x in range(16 * b, 16 * b + 16):
+                mean += intensity[x]
+                square += energy[x]
+            means[block, b] = mean / 256
+            energies[block, b] = square / 256
 
 
 def _fit_line(means: npt.NDArray[np.float64], energies: npt.NDArray[np.float64]) -> tuple[float, float]:
@@ -259,7 +275,7 @@ def _fit_line(means: npt.NDArray[np.float64], energies: npt.NDArray[np.float64])
     if means.size == 0:
         return 0.0, 0.0
     bins = int(np.clip(means.size // 16, 1, BINS))
-    order = np.argsort(means, kind="stable")
+    order = _order(means)
     if bins == 1:
         return 0.0, float(np.median(energies))
     # Wilson & Hilferty 1931: where the 10th percentile of a mean of squares lies.
@@ -273,7 +289,7 @@ def _fit_line(means: npt.NDArray[np.float64], energies: npt.NDArray[np.float64])
     # and an offset of 100 as -111.
     for _ in range(3):
         at_bin = np.maximum(gain * intensity + offset, 0) if gain > 0 else np.ones_like(intensity)
-        variance = np.array([np.percentile(energies[g] / expected[g], 10) for g in groups]) / tenth * at_bin
+        variance = np.array([_in_order(np.sort(energies[g] / expected[g]), 10) for g in groups]) / tenth * at_bin
         gain, offset = _robust_line(intensity, variance)
         if gain <= 0:
             break

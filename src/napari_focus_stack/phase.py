@@ -155,7 +155,8 @@ class PhaseTracker:
         shape = self._shapes[_LEVEL]
         rows = (shape[0] + _SKIP - 1) // _SKIP, shape[1]
         self._change, self._brightest, self._darkest = (np.zeros(rows, np.float32) for _ in range(3))
-        quarter = self._shapes[_LEVEL + 1]
+        # What `share` makes no use of: clearing it takes as long as a slice.
+        quarter = (0, 0) if only_share else self._shapes[_LEVEL + 1]
         self._of_change, self._of_contrast = (
             PeakTracker(shape, quarter, smooth=True, whole=self._whole, name=name) for name in ("change", "contrast")
         )

@@ -275,14 +275,14 @@ def memory_needed(shape: Sequence[int], dtype: npt.DTypeLike, options: FocusStac
     kind = SliceKind(tuple(shape)[1:], dtype)
     pixels = kind.shape[0] * kind.shape[1]
     denoise = bool(options and options.denoise > 0)
-    # As benchmarks/memory.py measures it, two slices being read: 59 bytes a pixel for 16-bit gray,
-    # 94 for 8-bit RGB; pixels beside rims are kept twice more.
+    # Not less than benchmarks/memory.py measures, two slices being read: 60 bytes a pixel for 16-bit gray,
+    # 96 for 8-bit RGB; pixels beside rims are kept twice more.
     rims = bool(options and options.mend_rims)
     # Two means and the slice before; whole numbers are kept in 16 bits.
     following = kind.dtype.itemsize + 4 if kind.dtype.kind != "f" and kind.dtype.itemsize <= 2 else 12
     # The slice as it was put back, and the pixels it covers, with a pyramid of them.
     aligned = bool(options and options.aligns)
-    per_channel = 11.5 + (3.2 + 2 * rims) * kind.dtype.itemsize + following + aligned * kind.dtype.itemsize
+    per_channel = 12 + (3.2 + 2 * rims) * kind.dtype.itemsize + following + aligned * kind.dtype.itemsize
     shared = 35.4 + 5.4 * denoise + 5 * rims + 6.5 * aligned
     # Whole pixels of three slices are kept while all else is, too.
     few = 12 if shape[0] == 3 else 0

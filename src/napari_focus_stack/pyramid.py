@@ -18,7 +18,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from .kernels import kernel, row_function, run_bands, strips
+from .kernels import kernel, row_function, row_function_of_sums, run_bands, strips
 
 FloatImage = npt.NDArray[np.float32]
 
@@ -170,6 +170,14 @@ def expand_row(coarse, y, h, line, out):  # type: ignore[no-untyped-def]
             out[2 * j + 1] = (line[j] + right) * np.float32(0.5)
 
 
+@row_function_of_sums
+def _row_sum(row):  # type: ignore[no-untyped-def]
+    total = np.float32(0)
+    for x in range(row.shape[0]):
+        total += row[x]
+    return total
+
+
 # ---- bands of rows ----
 
 
@@ -189,6 +197,30 @@ def _reduce_band(source, target, first, last):  # type: ignore[no-untyped-def]
     for y in range(first, last):
         blur_column(source, 2 * y, h, h, line)
         reduce_line(line, target[y])
+
+
+@kernel
+def halve_band(numbers, lane, half, sums, first, last):  # type: ignore[no-untyped-def]
+    """Sum and reduce one lane of (y, x, c) numbers while its rows are at hand."""
+    h, w, lanes = numbers.shape
+    ring = np.empty((5, w), np.float32)
+    column = np.empty(w, np.float32)
+    made = max(2 * first - 3, -1)
+    for j in range(first, last):
+        while made < min(2 * j + 2, h - 1):
+            made += 1
+            row = ring[made % 5]
+            if lanes == 1:
+                flat = numbers[made].reshape(w)
+                for x in range(w):
+                    row[x] = np.float32(flat[x])
+            else:
+                for x in range(w):
+                    row[x] = np.float32(numbers[made, x, lane])
+            if made // 2 >= first and made // 2 < last:
+                sums[made] = _row_sum(row)
+        blur_column(ring, 2 * j, h, 5, column)
+        reduce_line(column, half[j])
 
 
 @kernel

@@ -48,8 +48,8 @@ class FocusStacker:
 
     Notes
     -----
-    Memory is at most 60 bytes for every pixel of one 16-bit gray slice, results
-    included, whatever the number of slices (71 for three alone); `pipeline.memory_needed` tells it for
+    Memory is about 60 bytes for every pixel of one 16-bit gray slice, results
+    included, whatever the number of slices (72 for three alone); `pipeline.memory_needed` tells it for
     other kinds. The order of the slices matters for the height; for the image only of transparent and of
     fluorescent specimens, and where `mend_rims` is asked for.
 
