@@ -46,9 +46,17 @@ def test_rims_and_the_wall_beside_them_are_mended(step, as_before, near_is):
 
 
 def test_colour_is_mended_like_gray(step):
-    gray = focus_stack(step.stack)
-    colour = focus_stack(np.repeat(step.stack[..., np.newaxis], 3, axis=-1))
-    assert np.abs(colour.image[..., 1].astype(int) - gray.image).max() <= 2
+    """To the gray level; or nearly, where a last bit puts a pixel on the other side of a rim.
+
+    With it the growth of all blur is another one by a little. The scene itself differs by some gray levels from one
+    version of NumPy and SciPy to the next.
+    """
+    gray = focus_stack(step.stack, light="opaque")
+    colour = focus_stack(np.repeat(step.stack[..., np.newaxis], 3, axis=-1), light="opaque")
+    difference = np.abs(colour.image[..., 1] - gray.image.astype(np.float64))
+    noise = np.sqrt(gray.noise.gain[0] * 32768 + gray.noise.offset[0])
+    assert np.sqrt(np.mean(difference**2)) < 0.01 * noise
+    assert difference.max() < 0.3 * noise
 
 
 def test_floats_are_mended_like_integers(step):
