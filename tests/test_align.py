@@ -322,6 +322,21 @@ def test_auto_tells_what_it_did(moving, still):
     )
 
 
+def test_auto_leaves_alone_what_only_blur_moves():
+    # Sand, focused low and high, and nothing between: every grain is lit from one side.
+    pair = make_scene("colour", (192, 192), slices=8, seed=4).stack[[0, 7]]
+    assert estimate_alignment(pair, "similarity").reason.startswith("slices move by 0.2")
+    alignment = estimate_alignment(pair, "auto")
+    assert alignment.changes_nothing
+    assert alignment.reason.startswith("not aligned, for moving slices by 0.2")
+    assert alignment.reason.endswith("% of what changes from slice to slice")
+
+
+def test_auto_aligns_slices_that_moved_however_blur_changes():
+    pair = make_scene("colour", (192, 192), slices=8, seed=4, motion=Motion.drift(8, 0.2, seed=4)).stack[[0, 7]]
+    assert estimate_alignment(pair, "auto").reason.startswith("aligned, for slices move by 1.")
+
+
 def test_brightness_that_drifts_is_matched(moving):
     stack = np.stack([moving.stack, moving.stack // 2], axis=-1)
     alignment = estimate_alignment(stack, "similarity", "gain-offset", rgb=False)

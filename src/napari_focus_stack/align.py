@@ -22,6 +22,7 @@ from .register import (
     Bands,
     Fit,
     FloatArray,
+    changes,
     fit,
     mean_square_motion,
     motion_matrix,
@@ -45,6 +46,12 @@ _ALIKE = 0.5
 
 # From slice to slice, root mean square over picture and stack: less is no reason to resample anything.
 _WORTH_PX = 0.1
+
+# Blur and phase that change feign motion. Where things moved, moving them back takes away this share of what changes
+# from slice to slice, at some level; in strong noise, less. So a drift through the whole stack of so many pixels of the
+# finest image that was looked at is one in any case.
+_LEAST_EXPLAINED = 0.2
+_LONG_WAY_PX = 2.0
 
 _MOST_NAMED = 8
 
@@ -109,6 +116,7 @@ class AlignmentEstimator:
         self._last: tuple[int, Bands] | None = None
         self._stray: tuple[int, Bands] | None = None
         self._likeness: dict[int, float] = {}
+        self._changes: list[FloatArray] = []
         self._blocks: list[FloatArray] = []
         self._step_px = 1
 
@@ -137,26 +145,26 @@ class AlignmentEstimator:
         found = fit(template[1], bands, freedom, last.fit.motion if last else None)
         for one in (template[0], k):
             self._likeness[one] = max(self._likeness.get(one, -1.0), found.correlation)
-        vague = found.correlation < _ALIKE and self._error_px(found.error) > _LARGEST_ERROR_PX * self._step_px
+        vague = found.correlation < _ALIKE and self._length_px(found.error) > _LARGEST_ERROR_PX * self._step_px
         if found.correlation < _LEAST_CORRELATION or vague:
             return False
         rigid = found
         if freedom > SIMILARITY:
             rigid = fit(template[1], bands, SIMILARITY, last.rigid.motion if last else None)
         self._links.append(_Link(template[0], k, found, rigid))
+        if self._model == "auto":
+            self._changes.append(changes(template[1], bands, found.motion))
         return True
 
-    def _error_px(self, error: FloatArray) -> float:
-        return float(np.sqrt(mean_square_motion(error, self._kind.shape)))
+    def _length_px(self, motion: FloatArray) -> float:
+        return float(np.sqrt(mean_square_motion(motion, self._kind.shape)))
 
     def result(self) -> Alignment:
         """Return the alignment of the slices so far."""
         linked = {k for link in self._links for k in (link.of, link.to)}
         reference = min(linked, key=lambda k: (abs(k - self._count // 2), k)) if linked else self._count // 2
         steps = self._steps()
-        sizes = np.sqrt(mean_square_motion(steps, self._kind.shape))
-        size = float(np.sqrt(np.mean(sizes**2))) if len(sizes) else 0.0
-        model, reason = self._decided(size, linked)
+        model, reason = self._decided(steps, linked)
         if model == "none":
             steps = np.zeros_like(steps)
         matrices = self._chained(steps, reference)
@@ -201,8 +209,9 @@ class AlignmentEstimator:
             errors[between] = found.error / (link.to - link.of)
         return steadied(motions, errors, _TRUST * self._step_px) if count else motions
 
-    def _decided(self, size_px: float, linked: set[int]) -> tuple[str, str]:
+    def _decided(self, steps: FloatArray, linked: set[int]) -> tuple[str, str]:
         """Return the model that is applied, and why."""
+        size_px = float(np.sqrt(mean_square_motion(steps, self._kind.shape).mean())) if len(steps) else 0.0
         moves = f"slices move by {size_px:.2g} px from one to the next"
         if self._model == "none":
             return "none", "not asked for"
@@ -214,7 +223,20 @@ class AlignmentEstimator:
             return "none", "not aligned, for most slices do not resemble their neighbours enough"
         if size_px < _WORTH_PX:
             return "none", f"not aligned, for slices move by less than {_WORTH_PX:g} px from one to the next"
+        explained = self._explained()
+        if explained < _LEAST_EXPLAINED and self._way_px(steps) < _LONG_WAY_PX * self._step_px:
+            less = f"by {size_px:.2g} px takes away only {100 * explained:.0f} % of what changes from slice to slice"
+            return "none", f"not aligned, for moving slices {less}"
         return "similarity", f"aligned, for {moves}"
+
+    def _explained(self) -> float:
+        """Return the share of what changes from slice to slice that moving takes away, at most, of all levels."""
+        as_it_lies, moved = np.sum(self._changes, axis=0)
+        return max(0.0, float(np.max(1 - moved / np.maximum(as_it_lies, 1e-30))))
+
+    def _way_px(self, steps: FloatArray) -> float:
+        """Return how far the slices that are farthest apart lie from one another."""
+        return self._length_px(np.ptp(np.cumsum(np.vstack([0 * steps[:1], steps]), axis=0), axis=0))
 
     def _chained(self, steps: FloatArray, reference: int) -> list[Affine]:
         matrices = [IDENTITY] * self._count

@@ -218,6 +218,17 @@ def fit(template: Bands, other: Bands, freedom: int = SIMILARITY, start: FloatAr
     return Fit(matrix_motion(matrix, template.shape), found.error, correlation)
 
 
+def changes(template: Bands, other: Bands, motion: FloatArray) -> FloatArray:
+    """Return what one slice does not show of another, as it lies and as moved, at every level, shape (2, levels).
+
+    Shares of the energy, 0 to 1. What blur changes hardly shows at coarse levels, but a motion does.
+    """
+    matrices = IDENTITY, motion_matrix(motion, template.shape)
+    levels = range(len(template.images))
+    correlations = [[_Equations.of(template, other, m, level).correlation for level in levels] for m in matrices]
+    return 1 - np.square(correlations)
+
+
 def _first_guess(template: Bands, other: Bands, start: FloatArray | None) -> Affine:
     shift = _phase_shift(template.images[0], other.images[0]) * template.scales[0]
     guesses = [IDENTITY, np.column_stack([np.eye(2), shift])]

@@ -17,7 +17,6 @@ LAYER_RADII_PX = (0.0, 0.8, 1.6, 2.6, 4.0, 6.0, 9.0, 13.5, 20.0, 30.0, 45.0, 68.
 
 _SOFT_RIM = 0.15  # standard deviation of the rim of the disc, in radii
 _REACH = 1.4  # radius beyond which the disc is dark, in radii
-_HIDDEN = 2e-4  # less light than this through what lies in front is none
 _TABLE_STEP = 1 / 4096
 
 
@@ -73,14 +72,13 @@ def opaque_slices(surfaces: Sequence[Surface], slices: int, lens: Lens) -> Itera
 
     Notes
     -----
-    Each sheet is cut into layers by height, each blurred on its own. Where a
-    sheet is so steep that it may hide parts of itself (its blur's radius grows
-    by a pixel or more for a pixel along the slope), layers are opaque also
-    under the nearer ones and composited from front to back; elsewhere their
-    light adds, for all of the aperture sees all of the sheet. Sheets are
-    composited from front to back with premultiplied opacity. So the blur of a
-    near rim veils what lies behind it, and a sharp far wall is seen through
-    that blur, as by a real lens.
+    Each sheet is cut into layers by height, each blurred on its own, and their
+    light adds: every point has its own disc, for all of the aperture sees it,
+    as long as the radius of blur grows by less than a pixel for a pixel along
+    the slope. Sheets are composited from front to back with premultiplied
+    opacity. So the blur of a near rim veils what lies behind it, and a sharp
+    far wall is seen through that blur, as by a real lens. What has cliffs that
+    hide what is beside them is made of several sheets.
 
     References
     ----------
@@ -213,29 +211,22 @@ def _sheet(surface: Surface, focus: int, lens: Lens) -> tuple[FloatImage, FloatI
     channels = np.atleast_3d(surface.texture).transpose(2, 0, 1)
     if surface.alpha is not None:
         channels = np.concatenate([channels * surface.alpha, surface.alpha[None]])
-    seen_through = _one_over_another if _hides_itself(surface.height, lens) else _side_by_side
-    seen = seen_through(channels, surface.height - focus, lens)
+    seen = _points(channels, surface.height - focus, lens)
     colour = seen if surface.alpha is None else seen[:-1]
     image = colour[0] if surface.texture.ndim == 2 else colour.transpose(1, 2, 0)
     return image, None if surface.alpha is None else seen[-1]
 
 
-def _hides_itself(height: FloatImage, lens: Lens) -> bool:
-    """Whether a ray through the rim of the aperture could meet the sheet twice."""
-    slopes = np.gradient(height * np.float32(lens.radius_px_per_slice))
-    return float(np.hypot(*slopes).max()) >= 1
-
-
-def _side_by_side(channels: FloatImage, distance: FloatImage, lens: Lens) -> FloatImage:
-    # All of a gentle slope is seen from all of the aperture: every point has its own disc, and their light adds.
-    # Laid over one another, layers hid what nothing hides; that moved a tilted plane by .1 px a slice along its slope,
-    # and by .7 px with layers four times as fine.
+def _points(channels: FloatImage, distance: FloatImage, lens: Lens) -> FloatImage:
+    # Every point has its own disc, and their light adds. Laid over one another, layers hid what nothing hides: a tilted
+    # plane moved by .1 px a slice along its slope, and .7 px with layers four times as fine; sand was twice as far from
+    # rays traced through each pixel, and was so, too, where its slopes were three times as steep, and hid themselves.
     seen = np.zeros(channels.shape, np.float32)
     light = np.zeros(distance.shape, np.float32)
-    nearer, everywhere = np.zeros_like(light), np.ones_like(light)
+    nearer = np.zeros_like(light)
     for radius, cover in _layers(distance, lens):
         share, nearer = cover - nearer, cover
-        window = _window(share, everywhere, int(np.ceil(radius * _REACH)) + 2)
+        window = _window(share, int(np.ceil(radius * _REACH)) + 2)
         if window is None:
             continue
         inner, outer, within = window
@@ -244,22 +235,6 @@ def _side_by_side(channels: FloatImage, distance: FloatImage, lens: Lens) -> Flo
         seen[(slice(None), *inner)] += blurred[(slice(None), *within)][:-1]
         light[inner] += blurred[(-1, *within)]
     return seen / light
-
-
-def _one_over_another(channels: FloatImage, distance: FloatImage, lens: Lens) -> FloatImage:
-    seen = np.zeros(channels.shape, np.float32)
-    through = np.ones(distance.shape, np.float32)
-    for radius, cover in _layers(distance, lens):
-        margin = int(np.ceil(radius * _REACH)) + 2
-        window = _window(cover, through, margin)
-        if window is None:
-            continue
-        inner, outer, within = window
-        layer = np.concatenate([channels[(slice(None), *outer)] * cover[outer], cover[None][(slice(None), *outer)]])
-        blurred = blur(layer, radius, lens.psf)[(slice(None), *within)]
-        seen[(slice(None), *inner)] += through[inner] * blurred[:-1]
-        through[inner] *= 1 - blurred[-1]
-    return seen
 
 
 def _glow(sheets: Sequence[Surface], focus: int, lens: Lens) -> FloatImage:
@@ -296,19 +271,16 @@ def _layers(distance: FloatImage, lens: Lens) -> Iterator[tuple[float, FloatImag
 
 
 def _window(
-    cover: FloatImage, through: FloatImage, margin: int
+    share: FloatImage, margin: int
 ) -> tuple[tuple[slice, slice], tuple[slice, slice], tuple[slice, slice]] | None:
     """Rectangle where a layer is seen, the same with a margin, and the first within the second."""
     inner, outer, within = [], [], []
     for axis in (1, 0):
-        lit = np.flatnonzero((cover > 0).any(axis))
-        open_ = np.flatnonzero((through > _HIDDEN).any(axis))
-        if not (lit.size and open_.size):
+        lit = np.flatnonzero((share > 0).any(axis))
+        if not lit.size:
             return None
-        size = cover.shape[1 - axis]
-        low, high = max(lit[0] - margin, open_[0], 0), min(lit[-1] + margin, open_[-1], size - 1) + 1
-        if low >= high:
-            return None
+        size = share.shape[1 - axis]
+        low, high = max(lit[0] - margin, 0), min(lit[-1] + margin, size - 1) + 1
         start, stop = max(low - margin, 0), min(high + margin, size)
         inner.append(slice(low, high))
         outer.append(slice(start, stop))
