@@ -26,8 +26,8 @@ from pathlib import Path
 import numpy as np
 
 from napari_focus_stack import Alignment, FocusStackResult, estimate_alignment, focus_stack, sharpness
-from napari_focus_stack.align import ALIGN_MODELS
-from napari_focus_stack.alignment import SliceAlignment
+from napari_focus_stack.alignment.aligner import ALIGN_MODELS
+from napari_focus_stack.alignment.record import SliceAlignment
 from napari_focus_stack.io import read_stack
 from napari_focus_stack.synthetic import NOISE_PHOTONS, SCENES, Motion, Scene, make_scene
 

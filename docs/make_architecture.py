@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
@@ -28,58 +28,88 @@ class Part:
     modules: tuple[str, ...]
 
 
+def modules_of(package: str, *names: str) -> tuple[str, ...]:
+    """Return the modules of a package by the names they have in the program."""
+    return tuple(f"{package}.{name}" for name in names)
+
+
 # What everything may use; no arrow is drawn from here.
-BASE = Part("Base", ("errors", "machine", "whole", "slices", "sampling", "kernel_cache", "kernels"))
+BASE = Part("Base", ("errors", "machine", "whole_image", "slices", "sampling", "kernel_cache", "kernels"))
 PARTS = [
     Part("Pyramids and filters", ("pyramid", "median", "islands")),
-    Part("Alignment", ("warp", "register", "steady", "brightness", "alignment", "align")),
+    Part("Alignment", modules_of("alignment", "warp", "register", "smooth_motion", "brightness", "record", "aligner")),
     Part("Noise, analysis of a slice", ("noise", "scaling", "analysis")),
-    Part("Height map", ("height", "height_regularisation")),
-    Part("Mean of all slices", ("sweep", "fluorescence", "veil")),
-    Part("Near things before far ones", ("two_peaks", "depth_edges", "disc_blur", "occlusion")),
-    Part("Clear specimens", ("change", "drift", "prominence", "phase")),
+    Part("Height map", modules_of("height", "regularisation", "peaks")),
+    Part("Near things before far ones", modules_of("occlusion", "two_peaks", "depth_edges", "disc_blur", "rims")),
+    Part("Transparent specimens", modules_of("transparent", "axial_change", "drift", "prominence", "phase")),
     Part(
         "Fusion methods",
-        ("accumulator", "follow", "value_range", "whole_pixels", "strength", "laplacian", "baselines", "fusion"),
+        (
+            *modules_of("fusion", "accumulator", "sweep", "follow", "fluorescence", "veil", "value_range"),
+            *modules_of("fusion", "whole_pixels", "strength", "laplacian", "baselines"),
+            "fusion",
+        ),
     ),
     Part("Sharpness", ("sharpness", "measure_table", "focus_curve")),
     Part("Surface", ("surface", "mesh", "profile")),
     Part("Synthetic scenes", ("synthetic",)),
     Part("Options", ("options", "presets", "recipe")),
-    Part("A run", ("chosen", "result", "run", "stacker", "pipeline", "warming", "by_map")),
-    Part("Tiles", ("filling", "tiled")),
+    Part("A run", ("auto_choices", "result", "run", "stacker", "pipeline", "warming", "by_map")),
+    Part(
+        "Tiles",
+        (
+            *modules_of("tiled", "filling", "plan", "turn", "readers", "patches", "decisions", "run", "heights"),
+            *modules_of("tiled", "setup", "lazy"),
+            "tiled",
+        ),
+    ),
     Part("Files", ("io",)),
     Part("Command line", ("demo", "diagnosis", "terminal", "cli")),
     Part("napari panel", ("napari_plugin",)),
 ]
 
 
+MODULES = [module for part in (BASE, *PARTS) for module in part.modules]
+
+
 def files(module: str) -> list[Path]:
-    path = PACKAGE / f"{module}.py"
-    return [path] if path.exists() else sorted((PACKAGE / module).glob("*.py"))
+    """Return the files of a module: one, or those of a package, without the modules that are told on their own."""
+    path = PACKAGE.joinpath(*module.split("."))
+    if path.with_suffix(".py").exists():
+        return [path.with_suffix(".py")]
+    return [file for file in sorted(path.glob("*.py")) if f"{module}.{file.stem}" not in MODULES]
 
 
 def first_line(module: str) -> str:
-    path = PACKAGE / f"{module}.py"
-    text = (path if path.exists() else PACKAGE / module / "__init__.py").read_text(encoding="utf-8")
-    return (ast.get_docstring(ast.parse(text)) or "").splitlines()[0]
+    path = PACKAGE.joinpath(*module.split("."))
+    file = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py"
+    return (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").splitlines()[0]
+
+
+def module_of(path: Iterable[str]) -> str | None:
+    """Return which module of `MODULES` a dotted path below the package leads into."""
+    words = tuple(path)
+    ends = (".".join(words[:end]) for end in range(len(words), 0, -1))
+    return next((name for name in ends if name in MODULES), None)
 
 
 def imported(module: str) -> set[str]:
-    """Return the modules of this package, one below its root, that a module imports."""
+    """Return the modules of this package that a module imports."""
     found = set()
-    for path in files(module):
-        depth = len(path.relative_to(PACKAGE).parts)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for file in files(module):
+        place = file.relative_to(PACKAGE).parent.parts
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.ImportFrom):
                 continue
-            name = node.module or ""
-            if node.level == 0 and name.split(".")[0] == PACKAGE.name:
-                name = name.partition(".")[2]
-            elif node.level != depth:
+            words = (node.module or "").split(".") if node.module else []
+            if node.level:
+                words = [*place[: len(place) - node.level + 1], *words]
+            elif words[0] == PACKAGE.name:
+                words = words[1:]
+            else:
                 continue
-            found |= {name.split(".")[0]} if name else {alias.name for alias in node.names}
-    return found - {module, "__version__"}
+            found |= {module_of([*words, alias.name]) for alias in node.names}
+    return {name for name in found if name} - {module}
 
 
 def uses() -> dict[str, set[str]]:

@@ -7,14 +7,14 @@ import pytest
 from scipy import ndimage
 
 from napari_focus_stack import Alignment, FocusStacker, InputError, estimate_alignment, focus_stack
-from napari_focus_stack.align import ALIGN_MODELS, AlignedSlices
-from napari_focus_stack.brightness import black_level, block_means, relative_brightness
+from napari_focus_stack.alignment.aligner import ALIGN_MODELS, AlignedSlices
+from napari_focus_stack.alignment.brightness import black_level, block_means, relative_brightness
+from napari_focus_stack.alignment.register import AFFINE, Bands, fit, matrix_motion, motion_matrix
+from napari_focus_stack.alignment.smooth_motion import steadied
+from napari_focus_stack.alignment.warp import covered, warp
 from napari_focus_stack.fusion import FUSION_METHODS
-from napari_focus_stack.register import AFFINE, Bands, fit, matrix_motion, motion_matrix
 from napari_focus_stack.sharpness import sharpness
-from napari_focus_stack.steady import steadied
 from napari_focus_stack.synthetic import Motion, make_scene
-from napari_focus_stack.warp import covered, warp
 
 SHAPE, SLICES = (224, 240), 10
 MODELS = [name for name in ALIGN_MODELS if name != "none"]

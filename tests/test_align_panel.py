@@ -5,7 +5,7 @@ import pytest
 import tifffile
 
 from napari_focus_stack import Alignment, estimate_alignment, focus_stack
-from napari_focus_stack.alignment import SliceAlignment
+from napari_focus_stack.alignment.record import SliceAlignment
 from napari_focus_stack.recipe import as_command
 from napari_focus_stack.synthetic import Motion, make_scene
 from windows import RUN_MS
@@ -148,7 +148,9 @@ def test_time_series_and_their_order_of_axes_are_kept(viewer, panel, moving, wai
 def test_live_does_not_estimate_again(viewer, stack, panel, run, wait_end, monkeypatch):
     panel.option_rows.widgets["align"].value = "shift"
     run(panel)
-    monkeypatch.setattr("napari_focus_stack.align.AlignmentEstimator.add", lambda *_: pytest.fail("estimated again"))
+    monkeypatch.setattr(
+        "napari_focus_stack.alignment.aligner.AlignmentEstimator.add", lambda *_: pytest.fail("estimated again")
+    )
     before = np.array(viewer.layers["moving fused"].data)
     panel.option_rows.widgets["denoise"].value = 0.5
     wait_end(panel)

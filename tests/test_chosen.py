@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from napari_focus_stack import focus_stack
-from napari_focus_stack.chosen import AUTOMATIC
+from napari_focus_stack.auto_choices import AUTOMATIC
 from napari_focus_stack.options import AUTO, OPTION_SPECS
 from napari_focus_stack.synthetic import make_scene
 

@@ -1,7 +1,7 @@
 import numpy as np
 from scipy import ndimage
 
-from napari_focus_stack.depth_edges import find_jumps, matte, nearer, shows_detail, without_specks
+from napari_focus_stack.occlusion.depth_edges import find_jumps, matte, nearer, shows_detail, without_specks
 
 SURE = np.ones((96, 96), np.float32)
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from napari_focus_stack.disc_blur import blurred
+from napari_focus_stack.occlusion.disc_blur import blurred
 from napari_focus_stack.synthetic.defocus import Lens, Surface, blur, opaque_slices
 
 

@@ -110,10 +110,6 @@ def test_the_reference_is_that_of_the_registries():
 
 def test_the_architecture_is_that_of_the_modules():
     made = docs_scripts.load("make_architecture")
-    modules = [module for part in (made.BASE, *made.PARTS) for module in part.modules]
-    package = Path(napari_focus_stack.__file__).parent
-    found = {path.stem for path in package.glob("*.py")} | {path.parent.name for path in package.glob("*/__init__.py")}
-    assert sorted(modules) == sorted(found - {"__init__", "__main__"}), "name it in docs/make_architecture.py"
     assert made.PAGE.read_text(encoding="utf-8") == made.page(), "run python docs/make_architecture.py"
     assert made.PICTURE.read_text(encoding="utf-8") == made.svg(), "run python docs/make_architecture.py"
 

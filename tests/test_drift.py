@@ -5,9 +5,9 @@ import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from napari_focus_stack.analysis import SliceAnalysis
-from napari_focus_stack.drift import Drift
 from napari_focus_stack.noise import NoiseModel
 from napari_focus_stack.scaling import Scaling
+from napari_focus_stack.transparent.drift import Drift
 
 SIZE, NOISE = 192, 20.0
 

@@ -54,7 +54,7 @@ def test_where_lines_cross_their_lights_add():
 
 @pytest.mark.parametrize("growth_px", [0.8, 1.6, 2.4])
 def test_the_growth_of_blur_is_measured(growth_px, monkeypatch):
-    import napari_focus_stack.fluorescence as fluorescence
+    from napari_focus_stack.fusion import fluorescence
 
     found = []
     measure = fluorescence.measured_growth

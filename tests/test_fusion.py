@@ -5,8 +5,8 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from napari_focus_stack import focus_stack
-from napari_focus_stack.baselines import region_entropy
 from napari_focus_stack.fusion import FUSION_METHODS
+from napari_focus_stack.fusion.baselines import region_entropy
 from napari_focus_stack.islands import without_islands
 from napari_focus_stack.synthetic import make_scene
 

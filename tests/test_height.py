@@ -3,7 +3,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from napari_focus_stack import focus_stack
-from napari_focus_stack.height_regularisation import fitted, settled, smoothed
+from napari_focus_stack.height.regularisation import fitted, settled, smoothed
 from napari_focus_stack.synthetic import make_scene
 
 

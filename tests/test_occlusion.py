@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import napari_focus_stack
-from napari_focus_stack.occlusion import Occlusion
+from napari_focus_stack.occlusion.rims import Occlusion
 from napari_focus_stack.synthetic import make_scene
 
 focus_stack = partial(napari_focus_stack.focus_stack, mend_rims=True)

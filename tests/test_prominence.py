@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from napari_focus_stack.prominence import Prominence
+from napari_focus_stack.transparent.prominence import Prominence
 
 
 def test_only_peaks_above_noise_and_above_their_mean_tell():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_focus_stack.sweep import FocalSweep, SweepFilter
+from napari_focus_stack.fusion.sweep import FocalSweep, SweepFilter
 from napari_focus_stack.synthetic import Lens, Surface, glowing_slices
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from napari_focus_stack import FocusStacker, FocusStackOptions
-from napari_focus_stack.two_peaks import TwoPeaks, halves, twice
+from napari_focus_stack.occlusion.two_peaks import TwoPeaks, halves, twice
 
 
 def plain_peaks(focus, stack, gap):

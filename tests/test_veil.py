@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from napari_focus_stack import focus_stack
+from napari_focus_stack.fusion.veil import lift_veils
 from napari_focus_stack.synthetic import make_scene
-from napari_focus_stack.veil import lift_veils
 
 
 @pytest.fixture
 def without(monkeypatch):
     def fuse(stack, rgb=None):
         with monkeypatch.context() as patch:
-            patch.setattr("napari_focus_stack.laplacian.lift_veils", lambda *_: None)
+            patch.setattr("napari_focus_stack.fusion.laplacian.lift_veils", lambda *_: None)
             return focus_stack(stack, rgb).image
 
     return fuse

@@ -1,6 +1,6 @@
 """Focus stacking: one image sharp everywhere, and the height of the specimen at every pixel."""
 
-from .alignment import Alignment
+from .alignment.record import Alignment
 from .errors import InputError
 from .noise import NoiseModel, estimate_noise
 from .options import FocusStackOptions

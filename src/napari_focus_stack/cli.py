@@ -22,8 +22,8 @@ from . import terminal
 from .errors import InputError
 
 if TYPE_CHECKING:
-    from .alignment import Alignment
-    from .chosen import Chosen
+    from .alignment.record import Alignment
+    from .auto_choices import Chosen
     from .io import HeightSettings, Positions, StackSource, TileSettings
     from .options import OptionSpec
     from .result import FocusStackResult
@@ -144,7 +144,7 @@ def fuse(
     **given: str | bool | None,
 ) -> None:
     """Fuse a z-stack into one image that is sharp everywhere."""
-    from .alignment import Alignment
+    from .alignment.record import Alignment
     from .io import HeightSettings, PixelSize, TileSettings, check_outputs, find_positions, read_stack
     from .options import OPTION_SPECS, FocusStackOptions
     from .surface import DEFAULT_TRUST

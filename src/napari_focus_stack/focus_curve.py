@@ -16,7 +16,7 @@ from .slices import Slices, StackLike
 # Around the pixel: what two levels of the pyramid and their smoothing reach.
 _REACH_PX = 32
 
-# As in `height`: below two units of noise the logarithm of energy is noise, and level 1 has at most so much.
+# As in `height.peaks`: below two units of noise the logarithm of energy is noise, and level 1 has at most so much.
 _FLOOR, _CLEAR, _MOST_OF_NEXT = 2.0, 1.0, 128.0
 
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-from .align import ALIGN_MODELS
-from .brightness import BRIGHTNESS_MODELS
+from .alignment.aligner import ALIGN_MODELS
+from .alignment.brightness import BRIGHTNESS_MODELS
 from .errors import InputError
 from .fusion import FUSION_METHODS
 from .sharpness import SHARPNESS_MEASURES

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from .align import AlignmentEstimator
-from .alignment import Alignment
+from .alignment.aligner import AlignmentEstimator
+from .alignment.record import Alignment
 from .errors import InputError
 from .fusion import FUSION_METHODS
 from .noise import NoiseModel, estimate_noise

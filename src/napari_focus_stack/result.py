@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .alignment import Alignment
-from .chosen import Chosen
+from .alignment.record import Alignment
+from .auto_choices import Chosen
 from .noise import NoiseModel
 from .options import FocusStackOptions
 from .sharpness import SharpnessReport
@@ -81,7 +81,7 @@ class Part:
     index : uint16 array, shape (y, x)
         Of an opaque specimen.
     unfilled : float32 array, shape (planes, y, x), at half or a quarter of the size
-        Of the height, for `filling`.
+        Of the height, for `tiled.filling`.
     per_slice, fused : tuples of float
         What the sharpness of every slice and of the fused image is made of: `whole_sharpness`.
     warnings : tuple of str

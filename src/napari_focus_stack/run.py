@@ -10,28 +10,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .accumulator import FusionSetting, SecondVisit
-from .align import Aligner
-from .alignment import Alignment
+from .alignment.aligner import Aligner
+from .alignment.record import Alignment
 from .analysis import SliceAnalysis
-from .chosen import RunFacts, chosen_values
+from .auto_choices import RunFacts, chosen_values
 from .errors import InputError
 from .fusion import FUSION_METHODS
-from .height import HeightMaps, PeakTracker, Replacement, Told
+from .fusion.accumulator import FusionSetting, SecondVisit
+from .fusion.laplacian import LaplacianFusion
+from .fusion.whole_pixels import MOST_SLICES
+from .height.peaks import HeightMaps, PeakTracker, Replacement, Told
 from .kernels import run_together
-from .laplacian import LaplacianFusion
 from .noise import NoiseModel
-from .occlusion import Occlusion
+from .occlusion.rims import Occlusion
+from .occlusion.two_peaks import TwoPeaks
 from .options import AUTO, OPTION_SPECS, FocusStackOptions
-from .phase import LEAST_LEVELS, PhaseTracker, at_half_size
 from .pyramid import FloatImage, level_count, noise_gains
 from .result import FocusStackResult, Part
 from .scaling import Scaling
 from .sharpness import FOCUS_LEVEL, SharpnessReport, focus_from_energies, sharpness
 from .slices import SliceKind
-from .two_peaks import TwoPeaks
-from .whole import Whole
-from .whole_pixels import MOST_SLICES
+from .transparent.phase import LEAST_LEVELS, PhaseTracker, at_half_size
+from .whole_image import Whole
 
 
 class Run:

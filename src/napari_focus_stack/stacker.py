@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .alignment import Alignment
+from .alignment.record import Alignment
 from .errors import InputError
 from .fusion import FUSION_METHODS
 from .noise import NoiseModel, estimate_noise
@@ -15,7 +15,7 @@ from .options import AUTO, FocusStackOptions
 from .result import FocusStackResult, Part
 from .run import Run
 from .slices import SliceKind
-from .whole import Whole
+from .whole_image import Whole
 
 # The noise model of a stream comes from this many first slices.
 _SLICES_FOR_NOISE = 3

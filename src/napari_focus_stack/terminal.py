@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .chosen import Chosen
+    from .auto_choices import Chosen
     from .io import BatchOutcome
     from .sharpness import SharpnessReport
     from .tiled import TilePlan
@@ -66,7 +66,7 @@ def print_summary(
     motion: str | None = None,
 ) -> None:
     """Print what a run gave and wrote."""
-    from .chosen import in_words
+    from .auto_choices import in_words
 
     best = sharpness.best_source
     rows = {

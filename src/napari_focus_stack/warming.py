@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 from . import pipeline
-from .height import double_band
+from .height.peaks import double_band
 from .kernels import is_on_disk
 
 _LONGEST_S = 300

@@ -116,7 +116,7 @@ def fuse_batch(
 
 
 def _row(positions: Positions, i: int, options: FocusStackOptions, sink: _OneFile | _ManyFiles) -> dict[str, Any]:
-    from ..chosen import in_words
+    from ..auto_choices import in_words
 
     row: dict[str, Any] = dict.fromkeys(_COLUMNS, "")
     row["stack"] = positions.names[i]

@@ -20,7 +20,7 @@ from .writing import TIFF_ENDINGS, check_output, staged_outputs, write_image
 from .zarr_image import DEFAULT_FORMAT, ZARR_ENDINGS, ZARR_FORMATS
 
 if TYPE_CHECKING:
-    from ..alignment import Alignment
+    from ..alignment.record import Alignment
     from ..options import FocusStackOptions
     from ..result import FocusStackResult
     from ..tiled import Reader

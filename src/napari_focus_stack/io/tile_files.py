@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from .. import tiled
-from ..filling import ROUND_PLANES
 from ..pyramid import FloatImage
 from ..result import Part
 from ..tiled import Reader, Tile, TiledRun
+from ..tiled.filling import ROUND_PLANES
 from .zarr_image import ZarrImage, chunk_side, make_array, open_array
 
 MAPS = ("image", "index", "height", "confidence")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import tiled
-from ..chosen import Chosen
+from ..auto_choices import Chosen
 from ..errors import InputError
 from ..machine import check_memory
 from ..noise import NoiseModel

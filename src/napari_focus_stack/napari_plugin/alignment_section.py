@@ -13,7 +13,7 @@ import pyqtgraph as pg
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton
 
-from ..alignment import Alignment
+from ..alignment.record import Alignment
 from ..errors import InputError
 from .layers import LayerStack, Position, StackChoice
 from .placement import own_transform
@@ -243,7 +243,7 @@ def _estimated(
     stack: LayerStack, model: str, match_brightness: str
 ) -> Generator[RunProgress, None, dict[Position, Alignment]]:
     """Estimate the alignment of every position, giving control back after every slice."""
-    from ..align import AlignmentEstimator
+    from ..alignment.aligner import AlignmentEstimator
     from ..slices import SliceKind
     from .worker import RunProgress
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..chosen import in_words
+from ..auto_choices import in_words
 from .heights import HeightScale, HeightView, surface_in_view
 from .host import Shown
 from .latest import Latest

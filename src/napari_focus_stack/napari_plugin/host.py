@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
-    from ..alignment import Alignment
+    from ..alignment.record import Alignment
     from ..options import FocusStackOptions
     from .heights import HeightView
     from .results import ResultLayers

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from ..align import Aligner
-    from ..alignment import Alignment
+    from ..alignment.aligner import Aligner
+    from ..alignment.record import Alignment
 
 METADATA_KEY = "napari-focus-stack"
 FOCUS_LABELS = frozenset({"z", "depth", "focus", "plane"})
@@ -150,7 +150,7 @@ class AlignedView(StackView):
 
     @cached_property
     def _aligner(self) -> Aligner:
-        from ..align import Aligner
+        from ..alignment.aligner import Aligner
         from ..slices import SliceKind
 
         return Aligner(self.alignment, SliceKind(self.shape[1:], self.dtype, self.rgb))

@@ -19,7 +19,7 @@ from .tiled_run import TileProgress
 from .worker import FocusRunner, Job, RunFailure, RunProgress, StackResults
 
 if TYPE_CHECKING:
-    from ..alignment import Alignment
+    from ..alignment.record import Alignment
     from ..options import FocusStackOptions
     from .host import PanelHost
     from .in_tiles import TiledRuns

@@ -24,7 +24,7 @@ from .layers import LayerStack, StackView
 from .worker import RunProgress
 
 if TYPE_CHECKING:
-    from ..chosen import Chosen
+    from ..auto_choices import Chosen
     from ..io.tile_files import Adjust, TileFiles
     from ..pipeline import Outcome, Progress
     from ..result import Part

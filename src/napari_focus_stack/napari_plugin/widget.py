@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
-    from ..alignment import Alignment
+    from ..alignment.record import Alignment
     from .samples import LayerTuple
     from .tiled_run import TilesDone
 

@@ -19,8 +19,8 @@ from .layers import LayerStack, Position
 from .preview import Preview, PreviewMaker, PreviewPlan
 
 if TYPE_CHECKING:
-    from ..alignment import Alignment
-    from ..chosen import Chosen
+    from ..alignment.record import Alignment
+    from ..auto_choices import Chosen
     from ..noise import NoiseModel
     from ..sharpness import SharpnessReport
 

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..chosen import Chosen
-from ..filling import HeightFilling
+from ..auto_choices import Chosen
 from ..noise import NoiseModel, estimate_noise
 from ..options import FocusStackOptions
 from ..pipeline import Progress, memory_needed, run_to_end, slices_for_noise, stack_noise, stacked
 from ..run import chosen_levels
 from ..slices import SliceKind, Slices
 from ..stacker import FocusStacker
-from ..whole import Number, Whole
+from ..whole_image import Number, Whole
+from .filling import HeightFilling
 from .patches import Sample
 from .plan import BASE_BYTES
 from .readers import read_whole, reader_of
@@ -31,7 +31,7 @@ class Decisions:
     ----------
     noise : NoiseModel
     numbers : mapping of str to float or tuple of float
-        Of `whole.Whole`.
+        Of `whole_image.Whole`.
     chosen : mapping of str to Chosen
         What "auto" chose.
     """

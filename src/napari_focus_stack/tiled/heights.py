@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..filling import COARSE_LEVELS, solved
+from .filling import COARSE_LEVELS, solved
 from .plan import Tile
 from .run import TiledRun
 

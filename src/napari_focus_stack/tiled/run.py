@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..filling import COARSE_LEVELS, HeightFilling
 from ..options import FocusStackOptions
 from ..pipeline import Progress, run_to_end, stacked
 from ..result import Part
@@ -16,8 +15,9 @@ from ..run import chosen_levels, whole_sharpness
 from ..sharpness import SharpnessReport
 from ..slices import SliceKind, Slices
 from ..stacker import FocusStacker
-from ..whole import Whole
+from ..whole_image import Whole
 from .decisions import Decisions
+from .filling import COARSE_LEVELS, HeightFilling
 from .plan import Tile, TilePlan
 from .readers import Reader, Window
 from .turn import own_turn

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..filling import COARSE_LEVELS
 from ..fusion import FUSION_METHODS
+from ..fusion.sweep import LEAST_SLICES
 from ..options import FocusStackOptions
 from ..pipeline import Progress, memory_needed, run_to_end
 from ..run import chosen_levels
 from ..slices import SliceKind, Slices
-from ..sweep import LEAST_SLICES
 from .decisions import Decisions, decide_steps
+from .filling import COARSE_LEVELS
 from .plan import TilePlan, plan_tiles
 from .readers import chunk_side, read_whole
 from .run import TiledRun

@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .analysis import SliceAnalysis
-from .kernels import threads_here
-from .pyramid import FloatImage, expand, reduce, size_of
-from .sampling import sample
-from .whole import Whole
+from ..analysis import SliceAnalysis
+from ..kernels import threads_here
+from ..pyramid import FloatImage, expand, reduce, size_of
+from ..sampling import sample
+from ..whole_image import Whole
 
 # Rim of the blurred image of a point, in its radii: between a sharp disc and a Gaussian.
 _SOFT_RIM = 0.3

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .kernels import run_bands, strips
-from .pyramid import FloatImage, expanded_rows, size_of
-from .scaling import Scaling
+from ..kernels import run_bands, strips
+from ..pyramid import FloatImage, expanded_rows, size_of
+from ..scaling import Scaling
 
 
 class ValueRange:

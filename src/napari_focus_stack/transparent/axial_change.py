@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .analysis import SliceAnalysis
-from .kernels import kernel, row_function, run_bands
-from .pyramid import FloatImage, blur5, expand_row, reduce
+from ..analysis import SliceAnalysis
+from ..kernels import kernel, row_function, run_bands
+from ..pyramid import FloatImage, blur5, expand_row, reduce
 
 # This many 5-tap means at a quarter of the size: a standard deviation of 8 px.
 _SMOOTHINGS = 4

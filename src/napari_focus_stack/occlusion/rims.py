@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .analysis import SliceAnalysis
+from ..analysis import SliceAnalysis
+from ..height.peaks import doubled
+from ..kernels import run_tasks
+from ..pyramid import FloatImage, blur5, expand, push_pull, reduce, size_of
 from .depth_edges import REACH, BoolImage, Jumps, find_jumps, matte, shows_detail
 from .disc_blur import blurred
-from .height import doubled
-from .kernels import run_tasks
-from .pyramid import FloatImage, blur5, expand, push_pull, reduce, size_of
 from .two_peaks import TwoPeaks, twice
 
 # Sides of the pieces that are worked on, and how far they look around, in px at half size.

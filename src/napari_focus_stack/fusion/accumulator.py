@@ -8,11 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .analysis import SliceAnalysis
-from .height import HeightMaps, PeakTracker
-from .noise import NoiseModel
-from .phase import PhaseTracker
-from .whole import Whole
+from ..analysis import SliceAnalysis
+from ..height.peaks import HeightMaps, PeakTracker
+from ..noise import NoiseModel
+from ..transparent.phase import PhaseTracker
+from ..whole_image import Whole
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .height import TELLING, HeightMaps, doubled
-from .height_regularisation import SLOPE_PASSES, broadly, calmed, calmed_smooth, confidence_from_around, smoothed
-from .phase import full_maps, half_way
-from .pyramid import FloatImage, pulled, push_pull, pushed
+from ..height.peaks import TELLING, HeightMaps, doubled
+from ..height.regularisation import SLOPE_PASSES, broadly, calmed, calmed_smooth, confidence_from_around, smoothed
+from ..pyramid import FloatImage, pulled, push_pull, pushed
+from ..transparent.phase import full_maps, half_way
 
 OWN, KNOWN, WEIGHT, CONFIDENCE, EVIDENCE, INDEX = range(6)
 

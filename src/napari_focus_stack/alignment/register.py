@@ -33,8 +33,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .kernels import kernel, kernel_of_sums, run_bands
-from .pyramid import FloatImage, blur5, expand, push_pull, reduce, size_of
+from ..kernels import kernel, kernel_of_sums, run_bands
+from ..pyramid import FloatImage, blur5, expand, push_pull, reduce, size_of
 from .warp import IDENTITY, Affine, composed, inverted
 
 FloatArray = npt.NDArray[np.float64]

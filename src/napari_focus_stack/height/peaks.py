@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .analysis import SliceAnalysis
-from .height_regularisation import believed, confidence_from_around, confidence_of, filled, settled, smoothed
-from .kernels import kernel, run_bands
-from .median import median5
-from .pyramid import FloatImage
-from .sampling import sample
-from .whole import Whole
+from ..analysis import SliceAnalysis
+from ..kernels import kernel, run_bands
+from ..median import median5
+from ..pyramid import FloatImage
+from ..sampling import sample
+from ..whole_image import Whole
+from .regularisation import believed, confidence_from_around, confidence_of, filled, settled, smoothed
 
 # Added to energies, in units of the noise: below it their logarithm is noise.
 _FLOOR = np.float32(2)
@@ -229,7 +229,7 @@ class PeakTracker:
         return relief.height, confidence, unknown
 
     def unfilled(self, halo_radius_px: float = 0.0, evidence: FloatImage | None = None) -> FloatImage:
-        """Return what is known before heights are filled from around, which reaches far: for `filling`.
+        """Return what is known before heights are filled from around, which reaches far: for `tiled.filling`.
 
         Returns
         -------
@@ -268,7 +268,7 @@ class PeakTracker:
         return max(2 * float(np.median(mass[clearest])) - 1.1, 0.8)
 
     def _peaks(self, depth_of_focus: float) -> tuple[FloatImage, FloatImage]:
-        """Return the peak between slices, in slices, and its weight, as `height_regularisation.settled` wants it.
+        """Return the peak between slices, in slices, and its weight, as `regularisation.settled` wants it.
 
         From the sharpest slice and its neighbours: a parabola through F^(-1/4), which is straighter than
         the logarithm (Nayar & Nakagawa, Shape from focus, IEEE TPAMI 16, 824-831, 1994) where contrast

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .analysis import SliceAnalysis
-from .kernels import kernel, row_function, run_bands
-from .pyramid import FloatImage
+from ..analysis import SliceAnalysis
+from ..kernels import kernel, row_function, run_bands
+from ..pyramid import FloatImage
 
 # Peaks are at least this many slices apart, and this share of the stack, since many slices are dense ones.
 _LEAST_GAP = 3

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .analysis import SliceAnalysis
-from .kernels import kernel_of_sums, run_bands
-from .pyramid import expand
+from ..analysis import SliceAnalysis
+from ..kernels import kernel_of_sums, run_bands
+from ..pyramid import expand
 
 _LEVEL = 3
 

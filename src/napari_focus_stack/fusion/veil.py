@@ -15,8 +15,8 @@ from functools import partial
 
 import numpy as np
 
-from .pyramid import FloatImage, blur5, expand, laplacian_pyramid, reconstruct, reduce, size_of
-from .sampling import sample
+from ..pyramid import FloatImage, blur5, expand, laplacian_pyramid, reconstruct, reduce, size_of
+from ..sampling import sample
 from .sweep import Ratio, SliceMean, SweepFilter, measured_growth
 
 # With fewer the filter depends too much on the height.

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..analysis import SliceAnalysis
+from ..height.peaks import HeightMaps
+from ..islands import without_islands
+from ..pyramid import FloatImage, add_expanded, blur5
 from .accumulator import FusionSetting
-from .analysis import SliceAnalysis
-from .height import HeightMaps
-from .islands import without_islands
-from .pyramid import FloatImage, add_expanded, blur5
 
 _REGION_PX = 5
 _GRAY_LEVELS = 256

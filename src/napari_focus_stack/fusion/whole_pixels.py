@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..analysis import SliceAnalysis
+from ..islands import Regions, around
+from ..kernels import kernel, run_bands
+from ..pyramid import FloatImage, blur5, expand, expanded_rows, reduce, size_of
 from .accumulator import FusionSetting
-from .analysis import SliceAnalysis
-from .islands import Regions, around
-from .kernels import kernel, run_bands
-from .pyramid import FloatImage, blur5, expand, expanded_rows, reduce, size_of
 from .value_range import ValueRange
 
 MOST_SLICES = 3

@@ -30,14 +30,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .analysis import SliceAnalysis
-from .change import BandChange, detail_row, smoothed
+from ..analysis import SliceAnalysis
+from ..height.peaks import HeightMaps, PeakTracker, doubled
+from ..kernels import kernel_of_sums, row_function, run_bands, strips
+from ..pyramid import FloatImage, expand, level_shapes, reduce, size_of
+from ..whole_image import Whole
+from .axial_change import BandChange, detail_row, smoothed
 from .drift import Drift
-from .height import HeightMaps, PeakTracker, doubled
-from .kernels import kernel_of_sums, row_function, run_bands, strips
 from .prominence import Prominence
-from .pyramid import FloatImage, expand, level_shapes, reduce, size_of
-from .whole import Whole
 
 # The band whose statistics are taken: level 0 is too noisy, coarser ones have long periods along z.
 _LEVEL = 1

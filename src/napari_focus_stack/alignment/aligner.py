@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .alignment import Alignment, SliceAlignment
+from ..slices import SliceKind
 from .brightness import LEAST_CHANGE, black_level, block_means, relative_brightness
+from .record import Alignment, SliceAlignment
 from .register import (
     AFFINE,
     PARAMETERS,
@@ -27,8 +28,7 @@ from .register import (
     mean_square_motion,
     motion_matrix,
 )
-from .slices import SliceKind
-from .steady import steadied
+from .smooth_motion import steadied
 from .warp import IDENTITY, Affine, composed, covered, inverted, warp
 
 # Below it an estimate is none, and so is one of so large an expected error where slices are not clearly alike: things

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .kernels import kernel, row_function, run_bands
-from .pyramid import push_pull
+from ..kernels import kernel, row_function, run_bands
+from ..pyramid import push_pull
 
 Affine = npt.NDArray[np.float64]
 

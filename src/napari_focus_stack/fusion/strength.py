@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .analysis import SliceAnalysis
-from .kernels import kernel, run_bands
-from .pyramid import FloatImage, expand_row, reduce
+from ..analysis import SliceAnalysis
+from ..kernels import kernel, run_bands
+from ..pyramid import FloatImage, expand_row, reduce
 
 # In units of the noise: energy that is clear of it.
 _CLEAR_ENERGY = np.float32(16)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .kernels import kernel, row_function, run_bands
-from .median import median3, median5
-from .pyramid import FloatImage, blur5, expand, mirrored, push_pull, reduce, size_of
+from ..kernels import kernel, row_function, run_bands
+from ..median import median3, median5
+from ..pyramid import FloatImage, blur5, expand, mirrored, push_pull, reduce, size_of
 
 # All in depths of focus. A peak this far from the median of the nearest ones is an outlier ...
 _OUTLIER = 0.3

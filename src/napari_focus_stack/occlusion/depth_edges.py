@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .kernels import kernel
-from .pyramid import FloatImage, push_pull
+from ..kernels import kernel
+from ..pyramid import FloatImage, push_pull
 
 BoolImage = npt.NDArray[np.bool_]
 

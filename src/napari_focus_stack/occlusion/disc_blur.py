@@ -20,7 +20,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from .pyramid import FloatImage
+from ..pyramid import FloatImage
 
 # Neighbouring radii differ by this factor; what lies between is mixed.
 _RADIUS_STEP = 1.2

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..analysis import SliceAnalysis
+from ..kernels import kernel, row_function, run_bands, run_together, strips
+from ..pyramid import FloatImage, add_expanded, blur5, expand, expand_row, reduce, size_of
 from .accumulator import FusionSetting
-from .analysis import SliceAnalysis
 from .fluorescence import GlowingLight
 from .follow import FollowingMean
-from .kernels import kernel, row_function, run_bands, run_together, strips
-from .pyramid import FloatImage, add_expanded, blur5, expand, expand_row, reduce, size_of
 from .strength import LEAST_VALID, NOTHING, strength
 from .sweep import LEAST_SLICES, SliceMean
 from .value_range import ValueRange

@@ -18,8 +18,8 @@ from functools import partial
 
 import numpy as np
 
-from .pyramid import FloatImage, blur5, laplacian_pyramid, reconstruct, reduce
-from .sampling import sample
+from ..pyramid import FloatImage, blur5, laplacian_pyramid, reconstruct, reduce
+from ..sampling import sample
 from .sweep import Ratio, SliceMean, SweepFilter, measured_growth
 
 # Median as a share of the range: beads 0.01 to 0.02, surfaces 0.41 to 0.55.

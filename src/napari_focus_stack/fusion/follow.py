@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..analysis import SliceAnalysis
+from ..kernels import kernel, run_bands, strips
+from ..pyramid import FloatImage, expand, expand_row, expanded_rows, size_of
+from ..transparent.phase import PhaseTracker, at_half_size
 from .accumulator import FusionSetting
-from .analysis import SliceAnalysis
-from .kernels import kernel, run_bands, strips
-from .phase import PhaseTracker, at_half_size
-from .pyramid import FloatImage, expand, expand_row, expanded_rows, size_of
 
 # The measure in pure noise is 1. Below this it is not evidence, and more slices are averaged.
 _FLOOR = np.float32(4)

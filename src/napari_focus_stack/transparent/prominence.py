@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .pyramid import FloatImage, expand, reduce
+from ..pyramid import FloatImage, expand, reduce
 
 # Peak in units of the noise: what noise alone reaches in the smoothed measure, and what it does not.
 _NOISE, _CLEAR = np.float32(1.125), np.float32(1.375)

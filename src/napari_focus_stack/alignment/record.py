@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputError
+from ..errors import InputError
 from .register import FloatArray, matrix_motion
 from .warp import IDENTITY, Affine
 
