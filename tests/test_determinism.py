@@ -49,6 +49,8 @@ def cluster():
         yield client
 
 
+# Which of them runs the tiles is what is asked for here.
+@pytest.mark.filterwarnings("ignore:Running on a single-machine scheduler when a distributed client:UserWarning")
 @pytest.mark.parametrize("name", OPTIONS)
 def test_every_run_thread_count_tile_shape_and_scheduler_gives_the_same_bytes(name, monkeypatch, cluster):
     options, dtype = OPTIONS[name], {"plain": np.uint8, "all at once": np.float32}[name]

@@ -254,6 +254,20 @@ def test_a_signal_to_the_process_ends_it_clean(tmp_path, old, kind):
     assert_untouched(old)
 
 
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(130)])
+def test_a_signal_before_a_command_has_begun_is_told_too(end, monkeypatch, capsys):
+    """As it comes, and as Typer passes it on."""
+
+    def app(arguments, prog_name):
+        raise end
+
+    monkeypatch.setattr("napari_focus_stack.cli.build_app", lambda specs: app)
+    with pytest.raises(SystemExit) as status:
+        main(["fuse"])
+    assert status.value.code == 130
+    assert capsys.readouterr().err == "napari-focus-stack: interrupted; no output has a partial file.\n"
+
+
 @posix_only
 @pytest.mark.parametrize("sink", ["closed", "full"])
 def test_an_output_nobody_takes_ends_the_command_without_a_traceback(stack, sink):

@@ -24,8 +24,8 @@ def test_random_actions(make_napari_viewer, workers, qtbot, monkeypatch):
     class Machine(WindowMachine):
         world = SimpleNamespace(make_viewer=make_napari_viewer, qtbot=qtbot, faults=faults)
 
-    profile = settings.get_current_profile_name()
-    cases = 4 if profile == "suite" else settings.get_profile(profile).max_examples
+    profile = settings()
+    cases = 4 if profile.derandomize else profile.max_examples
     run_state_machine_as_test(
         Machine,
         settings=settings(

@@ -62,6 +62,15 @@ def is_alive(widget):
     return True
 
 
+def is_ours(callback):
+    """Return whether a callback is of the panel, and not one that napari made for it."""
+    if isinstance(callback, tuple):  # held weakly
+        owner, name = callback
+        # napari connects it for every widget that has it, and leaves it there.
+        return name != "reset_choices" and type(owner()).__module__.startswith("napari_focus_stack")
+    return callback.__module__.startswith("napari_focus_stack")
+
+
 class GatedPixels:
     """Pixels whose slices the threads of a run read only when they are let; the window reads them at once."""
 
@@ -226,7 +235,8 @@ class WindowMachine(RuleBasedStateMachine):
             if is_alive(panel.native):
                 timers = [timer for timer in panel.native.findChildren(QTimer) if timer.isActive()]
                 assert not timers, timers
-            assert not self.callbacks_of_ours(), self.callbacks_of_ours()
+            callbacks = self.callbacks_of_ours()
+            assert not callbacks, callbacks
             self.check_threads()
             self.check_inputs()
         finally:
@@ -241,7 +251,7 @@ class WindowMachine(RuleBasedStateMachine):
         emitters += [self.viewer.dims.events.point, self.viewer.events.theme]
         found = [callback for emitter in emitters for callback in emitter.callbacks]
         found += [*self.viewer.mouse_move_callbacks, *self.viewer.mouse_double_click_callbacks]
-        return [callback for callback in found if "napari_focus_stack" in repr(callback)]
+        return [callback for callback in found if is_ours(callback)]
 
     # ---- what holds after every action -----------------------------------------------------------
 

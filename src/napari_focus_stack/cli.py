@@ -413,6 +413,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
                 specs = OPTION_SPECS
             build_app(specs)(arguments, prog_name="napari-focus-stack")
+    except SystemExit as end:
+        # Typer gives the same status, without a word, to Ctrl-C before a command has begun.
+        if end.code == INTERRUPTED:
+            terminal.say("interrupted; no output has a partial file.")
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
     raise SystemExit(DONE)
@@ -420,7 +425,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 @contextlib.contextmanager
 def _exit_status() -> Iterator[None]:
-    """Turn bad input and interruption into one line on stderr and an exit status."""
+    """Turn bad input into one line on stderr, and it and interruption into an exit status."""
     try:
         yield
     except InputError as error:
@@ -430,7 +435,6 @@ def _exit_status() -> Iterator[None]:
         terminal.say("there is not enough memory for slices of this size; close other programs or crop the stack.")
         raise SystemExit(BAD_INPUT) from None
     except KeyboardInterrupt:
-        terminal.say("interrupted; no output has a partial file.")
         raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:  # as "| head" does once it has seen enough
         terminal.print_no_more()
