@@ -204,7 +204,8 @@ def _block_statistics(
     """Return mean intensity and noise variance of each block, were there nothing but noise; `values` are typical."""
     h, w = plane.shape
     level, unit = 0.0, 1.0
-    image = np.ascontiguousarray(plane)
+    # Not all versions of Numba know half-precision floats.
+    image = np.ascontiguousarray(plane, np.float32 if plane.dtype == np.float16 else None)
     if _is_wide(plane.dtype):
         # Values far from zero would lose the noise in float32, and small or large ones leave it when squared.
         # Typical ones, whatever a wild pixel may be.
