@@ -60,8 +60,9 @@ def test_kernels_from_disk_give_the_bytes_of_those_just_compiled(filled):
 def test_what_is_on_disk_is_known_without_compiling(filled):
     folder, _ = filled
     script = """
-from napari_focus_stack import height, kernels, pyramid
-print(kernels.is_on_disk(pyramid._reduce_band), kernels.is_on_disk(height.double_band))
+from napari_focus_stack import kernels, pyramid
+from napari_focus_stack.height.peaks import double_band
+print(kernels.is_on_disk(pyramid._reduce_band), kernels.is_on_disk(double_band))
 """
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder)}
     asked = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
