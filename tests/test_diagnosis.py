@@ -26,8 +26,8 @@ def test_versions_and_threads_are_those_of_this_process(monkeypatch):
 def test_the_folder_of_the_kernels_is_the_one_they_are_in():
     warm_up()
     told = diagnosis()["kernels on disk"]
-    folder = Path(told.split(" in ", 1)[1].rsplit(", ", 1)[0])
-    assert int(told.split()[0]) == len(list(folder.glob("*.nbi"))) > 5
+    folder = Path(told.split(" in folders of ", 1)[1])
+    assert int(told.split(",")[0]) == len(list(folder.rglob("*.nbi"))) > 5
 
 
 def test_info_is_printed_as_a_table_and_as_json(capsys):

@@ -6,12 +6,13 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from . import __version__
 from .demo import missing_display
-from .kernels import cache_folder, kernel, thread_count
+from .kernels import cache_folders, thread_count
 from .machine import GIB, free_memory, total_memory
 
 CORE = ("numpy", "scipy", "scikit-image", "numba", "llvmlite")
@@ -44,11 +45,6 @@ def diagnosis() -> Mapping[str, str]:
     }
 
 
-@kernel
-def _beside_all_others() -> None:
-    """Never called: where it would be kept, the others are."""
-
-
 def _versions(packages: tuple[str, ...]) -> str:
     found = []
     for package in packages:
@@ -67,10 +63,11 @@ def _cores() -> str:
 
 
 def _kernels() -> str:
-    folder = cache_folder(_beside_all_others)
-    if folder is None:
+    import_module(".pipeline", __package__)  # and with it all that has kernels
+    folders = cache_folders()
+    if not folders:
         return "none: no folder may be written to, every start compiles (set NUMBA_CACHE_DIR to one that may)"
-    files = list(Path(folder).glob("*.nb[ic]"))
+    files = [file for folder in folders for file in folder.glob("*.nb[ic]")]
     kernels = sum(file.suffix == ".nbi" for file in files)
     size = sum(file.stat().st_size for file in files)
-    return f"{kernels} in {folder}, {size / 1e6:.1f} MB"
+    return f"{kernels}, {size / 1e6:.1f} MB, in folders of {os.path.commonpath(folders)}"

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from .kernel_cache import ForgivingCache, forgive
@@ -66,6 +67,9 @@ class _Uncompiled:
         return self._compiled
 
 
+_KERNELS: list[_Uncompiled] = []
+
+
 def _jit(function: Callable[..., Any], cached: bool, fastmath: set[str]) -> Callable[..., Any]:
     import numba
 
@@ -88,12 +92,14 @@ def _jit(function: Callable[..., Any], cached: bool, fastmath: set[str]) -> Call
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile `function` at its first call and keep it on disk; it runs without the interpreter's lock."""
-    return _Uncompiled(function, cached=True)
+    _KERNELS.append(_Uncompiled(function, cached=True))
+    return _KERNELS[-1]
 
 
 def kernel_of_sums(function: Callable[..., Any]) -> Callable[..., Any]:
     """As `kernel`, for one that adds up along rows, in any order; what it writes for a pixel is no sum of several."""
-    return _Uncompiled(function, cached=True, fastmath=_FASTMATH_OF_SUMS)
+    _KERNELS.append(_Uncompiled(function, cached=True, fastmath=_FASTMATH_OF_SUMS))
+    return _KERNELS[-1]
 
 
 def row_function_of_sums(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -106,11 +112,10 @@ def row_function(function: Callable[..., Any]) -> Callable[..., Any]:
     return _Uncompiled(function, cached=False)
 
 
-def cache_folder(kernel: Callable[..., Any]) -> str | None:
-    """Return where a kernel and those beside it are kept on disk; None where no folder may be written to."""
-    compiled: Any = kernel.compiled() if isinstance(kernel, _Uncompiled) else kernel
-    path: str | None = compiled.stats.cache_path
-    return path
+def cache_folders() -> list[Path]:
+    """Return where kernels of the modules loaded so far are kept on disk; empty where no folder may be written to."""
+    paths = {cast(Any, one.compiled()).stats.cache_path for one in _KERNELS}
+    return sorted(Path(path) for path in paths if path is not None)
 
 
 def is_on_disk(kernel: Callable[..., Any]) -> bool | None:
