@@ -34,7 +34,9 @@ def modules_of(package: str, *names: str) -> tuple[str, ...]:
 
 
 # What everything may use; no arrow is drawn from here.
-BASE = Part("Base", ("errors", "machine", "whole_image", "slices", "sampling", "kernel_cache", "kernels"))
+BASE = Part(
+    "Base", ("errors", "machine", "whole_image", "slices", "sampling", "kernel_cache", "kernels", "second_compiler")
+)
 PARTS = [
     Part("Pyramids and filters", ("pyramid", "median", "islands")),
     Part("Alignment", modules_of("alignment", "warp", "register", "smooth_motion", "brightness", "record", "aligner")),

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
+
+# Told which kernel is not on disk, and for which types; whether another process has put it there meanwhile.
+compiled_elsewhere: Callable[[str], bool] = lambda kernel: False  # noqa: E731
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return the name of a kernel, told from all others."""
+    return f"{function.__module__}.{function.__qualname__}"
 
 
 class ForgivingCache:
@@ -15,13 +24,22 @@ class ForgivingCache:
     Parameters
     ----------
     cache : numba.core.caching.FunctionCache
+    kernel : str
+        Its name.
     """
 
-    def __init__(self, cache: Any) -> None:
+    def __init__(self, cache: Any, kernel: str = "") -> None:
         self._cache = cache
+        self._kernel = kernel
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """Return a compiled kernel, or None: then it is compiled."""
+        found = self._loaded(signature, target)
+        if found is None and compiled_elsewhere(f"{self._kernel}{signature}"):
+            found = self._loaded(signature, target)
+        return found
+
+    def _loaded(self, signature: Any, target: Any) -> Any:
         try:
             return self._cache.load_overload(signature, target)
         except Exception:  # unpickling damaged bytes raises anything
@@ -48,5 +66,5 @@ def forgive(dispatcher: Any) -> Any:
     """Return a kernel of Numba's ``njit(cache=True)`` with its cache made forgiving."""
     cache = getattr(dispatcher, "_cache", None)
     if cache is not None:
-        dispatcher._cache = ForgivingCache(cache)
+        dispatcher._cache = ForgivingCache(cache, name_of(dispatcher.py_func))
     return dispatcher

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from .kernel_cache import ForgivingCache, forgive
+from .kernel_cache import ForgivingCache, forgive, name_of
 
 # Nothing that rounds: with "contract" or "reassoc" the last bits depended on where in its row a pixel lies, which the
 # vectors of a processor (AVX-512 most of all) and what is left behind them treat differently, so that tiles differed.
@@ -49,7 +49,20 @@ class _Uncompiled:
         self.__doc__ = function.__doc__
 
     def __call__(self, *arguments: Any) -> Any:
-        return self.compiled()(*arguments)
+        if _calls is None:
+            return self.compiled()(*arguments)
+        if self._cached:
+            _calls[self, _types(arguments)] = None
+        return self._function(*arguments)
+
+    @property
+    def name(self) -> str:
+        """Where the function is found."""
+        return name_of(self._function)
+
+    def compile(self, types: tuple[Any, ...]) -> None:
+        """Compile the function for types of arguments, or load what is on disk."""
+        cast(Any, self.compiled()).compile(types)
 
     def compiled(self) -> Callable[..., Any]:
         """Return the compiled function, its callees in the same module compiled too."""
@@ -68,6 +81,29 @@ class _Uncompiled:
 
 
 _KERNELS: list[_Uncompiled] = []
+_calls: dict[tuple[_Uncompiled, tuple[Any, ...]], None] | None = None
+
+
+def calls_in(run: Callable[[], object]) -> list[tuple[_Uncompiled, tuple[Any, ...]]]:
+    """Return which kernels `run` calls, and with what types, in the order of their first calls.
+
+    It goes on in plain Python, which for some hundred pixels takes less time
+    than to compile one kernel. For a process where none is compiled yet:
+    compiled kernels are called unseen.
+    """
+    global _calls
+    _calls = {}
+    try:
+        run()
+        return list(_calls)
+    finally:
+        _calls = None
+
+
+def _types(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    import numba
+
+    return tuple(map(numba.typeof, arguments))
 
 
 def _jit(function: Callable[..., Any], cached: bool, fastmath: set[str]) -> Callable[..., Any]:

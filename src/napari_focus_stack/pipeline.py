@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from .fusion import FUSION_METHODS
 from .noise import NoiseModel, estimate_noise
 from .options import FocusStackOptions
 from .result import FocusStackResult
+from .second_compiler import second_compiler
 from .slices import SliceKind, Slices, StackLike
 from .stacker import FocusStacker
 
@@ -182,6 +183,17 @@ def focus_stack_steps(
     """
     slices = Slices(stack, rgb)
     options = options or FocusStackOptions()
+    with second_compiler(slices.kind.dtype.str, slices.kind.channels, asdict(options)):
+        return (yield from _fused(slices, rgb, noise, options, alignment))
+
+
+def _fused(
+    slices: Slices,
+    rgb: bool | None,
+    noise: NoiseModel | None,
+    options: FocusStackOptions,
+    alignment: Alignment | None,
+) -> Generator[Progress, None, FocusStackResult]:
     if noise is None:
         noise = stack_noise(slices)
     shape = (len(slices), *slices.kind.shape)

@@ -6,27 +6,21 @@ too, for up to 0.3 s at a time: a process of its own compiles, and this one load
 
 from __future__ import annotations
 
-import contextlib
+import json
 import subprocess
-import sys
 import threading
-from pathlib import Path
+from functools import partial
+
+import numpy as np
 
 from . import pipeline
 from .height.peaks import double_band
 from .kernels import is_on_disk
+from .second_compiler import compile_from_the_last_call, start_python
 
 _LONGEST_S = 300
 
-# This very package, since kernels are kept for their files; and nothing that lies in the folder where Python starts.
-_COMPILE = """
-import sys
-from importlib.util import module_from_spec, spec_from_file_location
-sys.path[:] = filter(None, sys.path)
-folder = sys.argv[1]
-spec = spec_from_file_location("napari_focus_stack", folder + "/__init__.py", submodule_search_locations=[folder])
-sys.modules[spec.name] = package = module_from_spec(spec)
-spec.loader.exec_module(package)
+_WARM_UP = """
 from napari_focus_stack.pipeline import warm_up
 warm_up()
 """
@@ -40,27 +34,39 @@ def warm_up_apart() -> None:
     Where that cannot be, for want of a folder or of a Python to start, they are compiled here.
     """
     # The last kernel of a run: where it is kept, the others are.
-    if is_on_disk(double_band) is False and (python := _python()) is not None:
-        with _compiling, contextlib.suppress(OSError, subprocess.SubprocessError):
-            subprocess.run(
-                [python, "-c", _COMPILE, str(Path(__file__).parent)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=_LONGEST_S,
-                check=False,
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            )
+    if is_on_disk(double_band) is False:
+        with _compiling:
+            if (process := start_python(_WARM_UP)) is not None:
+                _ended(process)
     pipeline.warm_up()
+
+
+def _ended(process: subprocess.Popen[str]) -> None:
+    with process:
+        try:
+            process.wait(_LONGEST_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def compile_from_the_last(dtype: str, channels: str, options: str) -> None:
+    """Compile the kernels of a run, the last one first: what `second_compiler` starts a process for.
+
+    Parameters
+    ----------
+    dtype, channels : str
+        Of the slices.
+    options : str
+        Of the run, as JSON.
+    """
+    colour = () if channels == "1" else (int(channels),)
+    stack = np.random.default_rng(0).integers(0, 255, (3, 32, 32, *colour)).astype(dtype)
+    asked = json.loads(options)
+    # Which way a run goes is seen late; what only light on its way through a specimen needs comes after the rest.
+    ways = ("opaque", "transparent") if asked["light"] == "auto" else (asked["light"],)
+    compile_from_the_last_call(*[partial(pipeline.focus_stack, stack, **{**asked, "light": way}) for way in ways])
 
 
 def under_way() -> bool:
     """Return whether another process compiles: a run that begins now would compile the same once more."""
     return _compiling.locked()
-
-
-def _python() -> str | None:
-    """Return the interpreter; None in a program that holds one, which may be anything once it is started."""
-    python = sys.executable
-    frozen = getattr(sys, "frozen", False)
-    return python if python and not frozen and Path(python).stem.lower().startswith("python") else None
