@@ -19,11 +19,14 @@ from napari_focus_stack.errors import InputError
 from napari_focus_stack.io import (
     PixelSize,
     check_output,
+    fuse_stack,
+    fusing,
     read_stack,
     staged_outputs,
     write_image,
     write_report,
 )
+from napari_focus_stack.options import FocusStackOptions
 
 
 def noise_image(shape, dtype=np.uint8, seed=0):
@@ -233,6 +236,35 @@ def test_one_slice_is_decoded_at_a_time(tmp_path, monkeypatch):
     assert opened == [3]
     with pytest.raises(IndexError):
         stack[4]
+
+
+def test_small_stacks_are_decoded_once_and_fused_from_memory(tmp_path, monkeypatch):
+    pixels = noise_image((5, 40, 50, 3))
+    monkeypatch.setenv("NAPARI_FOCUS_STACK_THREADS", "3")
+    fetched = []
+    with read_stack(save_slices(tmp_path, pixels)) as stack:
+        fetch = stack._fetch
+        stack._fetch = lambda k: fetched.append(k) or fetch(k)
+        small = fuse_stack(stack, True, FocusStackOptions(align="shift"))
+        assert sorted(fetched) == list(range(5))
+        monkeypatch.setattr(fusing, "_SMALL_BYTES", pixels.nbytes - 1)
+        streamed = fuse_stack(stack, True, FocusStackOptions(align="shift"))
+        assert len(fetched) > 10, "for noise, alignment and fusion"
+    np.testing.assert_array_equal(small.image, streamed.image)
+    np.testing.assert_array_equal(small.height, streamed.height)
+
+
+def test_all_slices_come_into_memory_in_order_and_the_first_damaged_one_is_named(tmp_path):
+    folder = save_slices(tmp_path, noise_image((9, 20, 30)), ".png")
+    done = []
+    with read_stack(folder) as stack:
+        np.testing.assert_array_equal(stack.in_memory(4, lambda: done.append(True)), all_slices(stack))
+    assert done == [True]
+    with read_stack(folder) as stack:
+        for k in (3, 7):
+            spoil_cut(Path(stack.names[k]))
+        with pytest.raises(InputError, match=Path(stack.names[3]).name):
+            stack.in_memory(4, lambda: None)
 
 
 def test_several_series_of_pages_are_refused(tmp_path):

@@ -148,6 +148,11 @@ def row_function(function: Callable[..., Any]) -> Callable[..., Any]:
     return _Uncompiled(function, cached=False)
 
 
+def load_compiler() -> None:
+    """Import what the first kernel would wait for: Numba."""
+    import numba  # noqa: F401
+
+
 def cache_folders() -> list[Path]:
     """Return where kernels of the modules loaded so far are kept on disk; empty where no folder may be written to."""
     paths = {cast(Any, one.compiled()).stats.cache_path for one in _KERNELS}

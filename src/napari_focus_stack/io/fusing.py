@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..kernels import load_compiler, thread_count
 from .files import IMAGE_ENDINGS
 from .heights import HeightSettings
 from .only_run import only_run
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from .workers import Workers
 
 Report = Callable[[int, int], None]
+
+# Decoded by all cores before the run, a stack of this size is visited as often as is of use.
+_SMALL_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,8 @@ def fuse_stack(
 
     height, width = stack.shape[1:3]
     check_memory(memory_needed(stack.shape, stack.dtype, options), f"a run with slices of {height} x {width} px")
+    if isinstance(stack, StackSource) and math.prod(stack.shape) * stack.dtype.itemsize <= _SMALL_BYTES:
+        stack = stack.in_memory(thread_count(), load_compiler)
     return run_to_end(focus_stack_steps(stack, rgb, options=options, alignment=alignment), progress)
 
 

@@ -123,6 +123,7 @@ def _stack_of(slices: Sequence[SliceFile]) -> StackSource:
         rgb=first.rgb,
         pixel_size=first.pixel_size,
         files=[one.path for one in slices],
+        apart=True,
     )
 
 

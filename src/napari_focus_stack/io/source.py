@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -94,8 +96,15 @@ class PixelSize:
 class StackSource:
     """A z-stack in files: shape and dtype at once, pixels one slice at a time.
 
-    Nothing decoded is kept. Indexing is locked, so one thread may read while
-    another one asks for `shape`. Use it as a context manager, or `close` it.
+    Nothing decoded is kept. Several threads may index it. Use it as a context
+    manager, or `close` it.
+
+    Parameters
+    ----------
+    apart : bool
+        Whether slices may be fetched at the same time.
+    others
+        As the attributes; `fetch` and `fetch_part` decode a slice or a part of one.
 
     Attributes
     ----------
@@ -130,6 +139,7 @@ class StackSource:
         fetch_part: Callable[[int, slice, slice], np.ndarray[Any, Any]] | None = None,
         chunks: tuple[int, int, int] | None = None,
         channels: Sequence[str] = (),
+        apart: bool = False,
     ) -> None:
         self.names = tuple(names)
         self.shape = (len(self.names), *(int(n) for n in slice_shape))
@@ -142,7 +152,7 @@ class StackSource:
         self.channels = tuple(str(name) for name in channels) if own else ()
         self._fetch = fetch
         self._fetch_part = fetch_part
-        self._lock = threading.Lock()
+        self._lock = contextlib.nullcontext() if apart else threading.Lock()
         self._close = weakref.finalize(self, close) if close else None
 
     @property
@@ -196,6 +206,28 @@ class StackSource:
     def __iter__(self) -> Iterator[np.ndarray[Any, Any]]:
         """Decode slice after slice."""
         return (self[k] for k in range(len(self)))
+
+    def in_memory(self, threads: int, meanwhile: Callable[[], None]) -> np.ndarray[Any, Any]:
+        """Decode all slices, as many at the same time as their files allow, and do something else meanwhile.
+
+        Returns
+        -------
+        array, shape (z, y, x) or (z, y, x, c)
+        """
+        whole = np.empty(self.shape, self.dtype)
+
+        def decode(k: int) -> None:
+            whole[k] = self[k]
+
+        with ThreadPoolExecutor(threads, thread_name_prefix="focus-stack-reader") as readers:
+            pending = [readers.submit(decode, k) for k in range(len(self))]
+            try:
+                meanwhile()
+                for one in pending:
+                    one.result()
+            finally:
+                readers.shutdown(cancel_futures=True)
+        return whole
 
     def close(self) -> None:
         """Close the files."""
