@@ -1,11 +1,12 @@
 """Measure how live the panel is in a real window, as a Markdown table: needs a screen, or xvfb-run.
 
-    xvfb-run -a -s "-screen 0 1600x1100x24" python benchmarks/panel.py [--size 1024] [--slices 10]
+    xvfb-run -a -s "-screen 0 1600x1100x24" python benchmarks/panel.py [--size 1024] [--slices 10] [--undrawn]
 
 A timer of the event loop ticks every millisecond; the longest gap between two ticks is how long the window
 did not answer. Beside it: the most processor time that the window's thread used between two ticks, which other
 programs do not lengthen, and the longest pause of Python's garbage collector. What napari takes by itself, before the
-panel is opened, comes first: no plugin's gaps can be shorter on that machine.
+panel is opened, comes first: no plugin's gaps can be shorter on that machine. With --undrawn the canvas is left empty,
+which tells what OpenGL in software costs: a graphics card draws the same in a few milliseconds.
 """
 
 from __future__ import annotations
@@ -76,12 +77,17 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=10)
     parser.add_argument("--rgb", action="store_true")
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--undrawn", action="store_true", help="draw nothing on the canvas")
     arguments = parser.parse_args()
 
     # Neither read nor write the settings of who runs this.
     os.environ["NAPARI_CONFIG"] = ""
     from napari_focus_stack.synthetic import make_scene
 
+    if arguments.undrawn:
+        from vispy.scene import SceneCanvas
+
+        SceneCanvas.on_draw = lambda canvas, event: None
     scene = make_scene("colour" if arguments.rgb else "bumps", (arguments.size,) * 2, arguments.slices)
     viewer = viewer_of(scene)
     watch = Watch()
@@ -167,7 +173,9 @@ def main() -> None:
         begin = time.perf_counter()
         press()
         used(what, begin, part)
-    print(f"{arguments.slices} slices of {arguments.size} x {arguments.size} px{', RGB' if scene.rgb else ''}.\n")
+    print(
+        f"{arguments.slices} slices of {arguments.size} x {arguments.size} px{', RGB' if scene.rgb else ''}{', undrawn' if arguments.undrawn else ''}.\n"
+    )
     print("| what | first picture, s | whole, s | longest gap, ms | most processor time, ms | collector, ms |")
     print("|---|---:|---:|---:|---:|---:|")
     for what, picture, whole, gap, busy, pause in rows:
