@@ -173,9 +173,8 @@ def main() -> None:
         begin = time.perf_counter()
         press()
         used(what, begin, part)
-    print(
-        f"{arguments.slices} slices of {arguments.size} x {arguments.size} px{', RGB' if scene.rgb else ''}{', undrawn' if arguments.undrawn else ''}.\n"
-    )
+    told = f"{', RGB' if scene.rgb else ''}{', undrawn' if arguments.undrawn else ''}"
+    print(f"{arguments.slices} slices of {arguments.size} x {arguments.size} px{told}.\n")
     print("| what | first picture, s | whole, s | longest gap, ms | most processor time, ms | collector, ms |")
     print("|---|---:|---:|---:|---:|---:|")
     for what, picture, whole, gap, busy, pause in rows:
