@@ -18,7 +18,8 @@ from typing import Any
 from . import kernel_cache
 from .kernels import calls_in, thread_count
 
-_LONGEST_S = 300
+# One kernel takes a second or two; a process that was stopped is not waited for.
+_LONGEST_S = 60
 
 # This very package, since kernels are kept for their files; and nothing that lies in the folder where Python starts.
 _THIS_PACKAGE = """
