@@ -33,8 +33,6 @@ _QUARTILES = 1.35
 # Reductions of the half-size image that make what lies around: some 16 px.
 _AROUND = 4
 
-_STRIP_PX = 1 << 15
-
 
 def lift_veils(image: FloatImage, mean: SliceMean, move: Callable[[FloatImage, int, FloatImage], None]) -> None:
     """Correct a fused image in place; few slices are left alone.
@@ -115,7 +113,7 @@ def _keep_veils(seen: FloatImage, expected: FloatImage, noise: FloatImage, misfi
 
 def _strips(image: FloatImage) -> Iterator[slice]:
     """Yield rows so few that what NumPy makes of them stays in cache."""
-    return strips(0, len(image), rows=max(_STRIP_PX // image.shape[1], 1))
+    return strips(0, len(image), width=image.shape[1])
 
 
 def _less_around(image: FloatImage, reductions: int) -> Callable[[slice], FloatImage]:
