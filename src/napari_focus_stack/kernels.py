@@ -27,6 +27,9 @@ _FASTMATH_OF_SUMS = {*_FASTMATH, "reassoc"}
 # Below this many pixels a second thread costs more than it brings.
 _SMALLEST_BAND_PX = 1 << 16
 
+# As floats a quarter of a core's second-level cache, and Python's calls cost little beside the work.
+_STRIP_PX = 1 << 17
+
 _compiling = threading.Lock()
 _this_thread = threading.local()
 
@@ -181,8 +184,12 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="focus-stack")
 
 
-def strips(first: int, last: int, rows: int = 16) -> Iterator[slice]:
-    """Yield the rows from `first` to `last`, a few at a time: for NumPy, whose intermediate results add up."""
+def strips(first: int, last: int, *, width: int = 0) -> Iterator[slice]:
+    """Yield the rows from `first` to `last`, a few at a time: for NumPy, whose intermediate results add up.
+
+    16 of them, or more where so many of this width stay in cache.
+    """
+    rows = max(_STRIP_PX // max(width, 1), 16) if width else 16
     for top in range(first, last, rows):
         yield slice(top, min(top + rows, last))
 

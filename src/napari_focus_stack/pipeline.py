@@ -15,6 +15,7 @@ from .alignment.aligner import AlignmentEstimator
 from .alignment.record import Alignment
 from .errors import InputError
 from .fusion import FUSION_METHODS
+from .kernels import thread_count
 from .noise import NoiseModel, estimate_noise
 from .options import FocusStackOptions
 from .result import FocusStackResult
@@ -26,6 +27,9 @@ Outcome = TypeVar("Outcome")
 
 # Reading them costs as much as reading them again; large slices have blocks enough in three.
 _SLICES_FOR_NOISE, _FROM_LARGE_SLICES, _LARGE_PX = 5, 3, 1 << 23
+
+# Each has a thread, and needs 5 bytes a pixel in gray, which a run has not used yet.
+_MOST_LOOKED_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -204,8 +208,9 @@ def _fused(
     stacker = FocusStacker(shape, options, noise, rgb=rgb, alignment=alignment)
     done = len(slices) if estimating else 0
     if slices.at_hand and stacker.looks_first:
-        for k in range(len(slices)):
-            stacker.look(slices[k])
+        at_once = min(thread_count(), _MOST_LOOKED_AT_ONCE)
+        for k in range(0, len(slices), at_once):
+            stacker.look(*(slices[n] for n in range(k, min(k + at_once, len(slices)))))
             yield Progress(done, total)
     for k, image in read_ahead(slices):
         stacker.add(image)

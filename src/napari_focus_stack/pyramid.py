@@ -18,7 +18,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from .kernels import kernel, row_function, row_function_of_sums, run_bands, strips
+from .kernels import kernel, row_function, row_function_of_sums, run_bands
 
 FloatImage = npt.NDArray[np.float32]
 
@@ -231,6 +231,19 @@ def _expand_band(coarse, h, target, top, first, last):  # type: ignore[no-untype
         expand_row(coarse, y, h, line, target[y - top])
 
 
+@kernel
+def _add_band(coarse, detail, target, first, last):  # type: ignore[no-untyped-def]
+    h, w = detail.shape
+    line = np.empty(coarse.shape[1], np.float32)
+    row = np.empty(w, np.float32)
+    for y in range(first, last):
+        expand_row(coarse, y, h, line, row)
+        own = detail[y]
+        out = target[y]
+        for x in range(w):
+            out[x] = own[x] + row[x]
+
+
 # ---- images ----
 
 
@@ -271,12 +284,12 @@ def expanded_rows(coarse: FloatImage, shape: tuple[int, int], rows: slice) -> Fl
 
 def add_expanded(image: FloatImage, coarse: FloatImage) -> None:
     """Add `coarse`, expanded, to `image` in place."""
+    run_bands(_add_band, *image.shape, coarse, image, image)
 
-    def add(first: int, last: int) -> None:
-        for rows in strips(first, last):
-            image[rows] += expanded_rows(coarse, size_of(image), rows)
 
-    run_bands(add, *image.shape)
+def with_detail(coarse: FloatImage, detail: FloatImage, out: FloatImage) -> None:
+    """Put the sum of a detail level and what lies below it, expanded, into `out`."""
+    run_bands(_add_band, *detail.shape, coarse, detail, out)
 
 
 def gaussian_pyramid(image: npt.NDArray[np.generic], levels: int) -> list[FloatImage]:

@@ -20,7 +20,7 @@ from .fusion.accumulator import FusionSetting, SecondVisit
 from .fusion.laplacian import LaplacianFusion
 from .fusion.whole_pixels import MOST_SLICES
 from .height.peaks import HeightMaps, PeakTracker, Replacement, Told
-from .kernels import run_together
+from .kernels import run_tasks, run_together
 from .noise import NoiseModel
 from .occlusion.rims import Occlusion
 from .occlusion.two_peaks import TwoPeaks
@@ -56,7 +56,8 @@ class Run:
         self.kind = kind
         self.options = options
         self.noise = _chosen_noise(noise, options, kind.channels)
-        self.analysis = SliceAnalysis(
+        self._new_analysis = partial(
+            SliceAnalysis,
             (height, width),
             kind.channels,
             chosen_levels(options, height, width),
@@ -65,6 +66,7 @@ class Run:
             deciding_channels(options, kind.channels),
             magnitude=slices <= MOST_SLICES,
         )
+        self.analysis = self._new_analysis()
         self.tracker = PeakTracker((height, width), self.analysis.shapes[1], whole=whole)
         self.per_slice: list[float] = []
         self.per_slice_of_core: list[tuple[float, ...]] = []
@@ -80,6 +82,7 @@ class Run:
             light = light if light == "glowing" else "opaque"
         self._open = light == AUTO
         self._first_look: PhaseTracker | None = None
+        self._looking: list[SliceAnalysis] = []
         self._looked = 0
         self._light, self._sure = light, False
         # Of a part it is known what all of the stack is.
@@ -124,21 +127,26 @@ class Run:
         gray_range = self.analysis.scaling.gray_range(self.noise)
         return PhaseTracker(self.analysis, light, gray_range, only_share=only_share, whole=self.whole)
 
-    def look(self, image: npt.NDArray[Any]) -> None:
-        """Take a first look at the next slice."""
+    def look(self, images: Sequence[npt.NDArray[Any]]) -> None:
+        """Take a first look at the next slices, all of them at once: each needs one thread then, and no other waits."""
         if not self._open or self.count:
             return
         if self._first_look is None:
             self._first_look = self._phase(AUTO, only_share=True)
-        self.analysis.glance(*self._colour(self._looked, image), planes=False)
-        self._first_look.interrupted |= self._blank()
-        self._first_look.add(self.analysis)
-        self.analysis.let_go()
-        self._looked += 1
+            self._looking = [self.analysis]
+        self._looking += [self._new_analysis() for _ in images[len(self._looking) :]]
+        colours = [self._colour(self._looked + k, image) for k, image in enumerate(images)]
+        run_tasks(lambda k: self._looking[k].glance(*colours[k], planes=False), range(len(images)))
+        seen = self._looking[: len(images)]
+        self._first_look.interrupted |= any(_blank(analysis) for analysis in seen)
+        self._first_look.add_to_share(seen)
+        for analysis in seen:
+            analysis.let_go()
+        self._looked += len(images)
 
     def _use_first_look(self) -> None:
         """Leave out what is of no use in the light that the first look has found."""
-        look, self._first_look = self._first_look, None
+        look, self._first_look, self._looking = self._first_look, None, []
         if look is None or self._looked != self._slices:
             return
         share = look.share()
@@ -153,10 +161,6 @@ class Run:
         if self.aligner is not None:
             image, covered = self.aligner.aligned(k, image)
         return np.ascontiguousarray(self.kind.checked(image)[..., : self.kind.channels]), covered
-
-    def _blank(self) -> bool:
-        """Return whether no pixel of the slice that was loaded last is finite."""
-        return self.analysis.valid is not None and not self.analysis.valid[0].any()
 
     @property
     def count(self) -> int:
@@ -173,7 +177,7 @@ class Run:
         self._analyse(colour, covered, briefly=self.surely_transparent)
         self.with_holes += self.analysis.holes
         if self.phase is not None:
-            self.phase.interrupted |= self._blank()
+            self.phase.interrupted |= _blank(self.analysis)
         run_together(*self._jobs(colour))
         core = self.whole.core
         self.per_slice.append(self._measured(colour) if core is None else 0.0)
@@ -371,7 +375,7 @@ class Run:
 
     def _measured(self, colour: npt.NDArray[Any]) -> float:
         """Return the chosen measure of the image that was loaded last."""
-        if self._blank():
+        if _blank(self.analysis):
             return 0.0
         if self.options.sharpness_measure != "focus":
             return sharpness(colour, self.options.sharpness_measure, rgb=False, noise=self.noise)
@@ -493,6 +497,11 @@ def deciding_channels(options: FocusStackOptions, channels: int) -> list[int]:
             f"got {options.reference_channel}."
         )
     return [int(options.reference_channel)]
+
+
+def _blank(analysis: SliceAnalysis) -> bool:
+    """Return whether no pixel of the slice that was loaded last is finite."""
+    return analysis.valid is not None and not analysis.valid[0].any()
 
 
 def _chosen_noise(noise: NoiseModel, options: FocusStackOptions, channels: int) -> NoiseModel:

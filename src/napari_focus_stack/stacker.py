@@ -130,17 +130,17 @@ class FocusStacker:
         # Slices are not warped twice.
         return known and (self._alignment is None or self._alignment.changes_nothing)
 
-    def look(self, image: npt.ArrayLike) -> None:
-        """Take a first look at the next slice, in order along z: at all of them before the first `add`, or at none.
+    def look(self, *images: npt.ArrayLike) -> None:
+        """Take a first look at the next slices, in order along z: at all of them before the first `add`, or at none.
 
         What the light is need not be kept open then: a third of the work is not done. The result is the
         same, and may be asked for when all slices were added. Needs a noise model.
         """
-        array = np.asarray(image)
+        arrays = [np.asarray(image) for image in images]
         if self._run is None and self._noise is not None:
-            self._run = Run(*self._kind(array), self.options, self._noise, self._alignment, self.whole)
+            self._run = Run(*self._kind(arrays[0]), self.options, self._noise, self._alignment, self.whole)
         if self._run is not None:
-            self._run.look(array)
+            self._run.look(arrays)
 
     def revisit(self, k: int, image: npt.ArrayLike) -> None:
         """Show slice k again, for methods of two `visits`; after the last `add`, in any order."""

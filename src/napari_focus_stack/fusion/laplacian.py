@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from ..analysis import SliceAnalysis
 from ..kernels import kernel, row_function, run_bands, run_together, strips
-from ..pyramid import FloatImage, add_expanded, blur5, expand, expand_row, reduce, size_of
+from ..pyramid import FloatImage, blur5, expand, expand_row, reduce, size_of, with_detail
 from .accumulator import FusionSetting
 from .fluorescence import GlowingLight
 from .follow import FollowingMean
@@ -194,11 +194,13 @@ class LaplacianFusion:
         image = self._mean[top]
         for level in range(top - 1, -1, -1):
             fine = out if level == 0 else np.empty_like(self._mean[level])
-            np.copyto(fine, self._mean[level])
+            detail = self._mean[level]
             if self.setting.denoise > 0:
+                np.copyto(fine, detail)
+                detail = fine
                 self._denoise(fine, level, image)
             for c in range(len(fine)):
-                add_expanded(fine[c], image[c])
+                with_detail(image[c], detail[c], fine[c])
             image = fine
 
     def _denoise(self, detail: FloatImage, level: int, coarse: FloatImage) -> None:
@@ -220,7 +222,7 @@ def _compose_band(
     out: npt.NDArray[Any],
     *band: int,
 ) -> None:
-    for rows in strips(*band):
+    for rows in strips(*band, width=out.shape[1]):
         for c in range(out.shape[2]):
             out[rows, :, c] = compose(rebuilt[c, rows], whole, rows, c)
 

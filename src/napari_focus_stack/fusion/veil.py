@@ -10,12 +10,13 @@ and the order of the slices does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
 
-from ..pyramid import FloatImage, blur5, expand, laplacian_pyramid, reconstruct, reduce, size_of
+from ..kernels import strips
+from ..pyramid import FloatImage, blur5, expand, expanded_rows, laplacian_pyramid, reconstruct, reduce, size_of
 from ..sampling import sample
 from .sweep import Ratio, SliceMean, SweepFilter, measured_growth
 
@@ -61,21 +62,19 @@ def _correction(c: int, sharp: FloatImage, slice_mean: SliceMean) -> FloatImage:
     through = SweepFilter.of(slice_mean.count, 2 * growth).at_any_height()
     sweep = slice_mean.sweep(2 * growth)
     levels = slice_mean.levels
-    expected = laplacian_pyramid(sweep.seen(sharp - middle, None, through), levels)
+    expected = laplacian_pyramid(sweep.seen_alike(sweep.spectra(sharp - middle), through), levels)
     seen = laplacian_pyramid(mean - middle, levels)
     for level in range(levels):
         # The ends of the stack weaken the mean by what depends on the height: the same all around.
-        expected[level] *= _ratio_around(seen[level], expected[level], max(_AROUND - level, 1))
-        noise = slice_mean.noise_variance(c, level, mean)
+        _fit_around(expected[level], seen[level], max(_AROUND - level, 1))
+        noise = np.empty_like(mean)
+        for rows in _strips(mean):
+            noise[rows] = slice_mean.noise_variance(c, level, mean[rows])
         misfit = number(
             f"veil: misfit of channel {c}, level {level}", partial(_misfit, seen[level], expected[level], noise)
         )
         seen[level] -= expected[level]
-        possible = blur5(expected[level] ** 2)
-        energy = np.maximum(blur5(seen[level] ** 2), np.float32(1e-30))
-        variance = _NOISE_FACTOR * noise + np.float32(misfit) * possible
-        # More than all that is expected is no veil, but a hot pixel, which blur does not change.
-        seen[level] *= np.maximum(1 - variance / energy, 0) * np.minimum(possible / energy, 1)
+        _keep_veils(seen[level], expected[level], noise, np.float32(misfit))
         mean = reduce(mean)
     seen[-1][...] = 0
     return sweep.undone(reconstruct(seen), through)
@@ -87,10 +86,41 @@ def _misfit(seen: FloatImage, expected: FloatImage, noise: FloatImage) -> float:
     return _SPREAD_FACTOR**2 * max(ratio.spread**2 - _spread_of_noise(noise, ratio) ** 2, 0)
 
 
-def _ratio_around(seen: FloatImage, expected: FloatImage, reductions: int) -> FloatImage:
-    """Return the ratio of two levels that fits best around every pixel, 1 where nothing is expected."""
-    product, square = _around(seen * expected, reductions), _around(expected**2, reductions)
-    return np.divide(product, square, out=np.ones_like(square), where=square > 0)
+def _fit_around(expected: FloatImage, seen: FloatImage, reductions: int) -> None:
+    """Multiply what is expected by its ratio to what is seen that fits best around every pixel; 1 where it is 0."""
+    product, square = _less_around(seen * expected, reductions), _less_around(expected**2, reductions)
+    for rows in _strips(expected):
+        above, below = product(rows), square(rows)
+        expected[rows] *= np.divide(above, below, out=np.ones_like(below), where=below > 0)
+
+
+def _keep_veils(seen: FloatImage, expected: FloatImage, noise: FloatImage, misfit: np.float32) -> None:
+    """Keep of a difference, in place, what neither noise nor the usual misfit explains; `noise` is used up."""
+    possible, energy = blur5(expected**2), blur5(seen**2)
+    for rows in _strips(seen):
+        variance, most, total = noise[rows], possible[rows], energy[rows]
+        variance *= _NOISE_FACTOR
+        variance += misfit * most
+        np.maximum(total, np.float32(1e-30), out=total)
+        variance /= total
+        np.subtract(1, variance, out=variance)
+        np.maximum(variance, 0, out=variance)
+        # More than all that is expected is no veil, but a hot pixel, which blur does not change.
+        most /= total
+        variance *= np.minimum(most, 1, out=most)
+        seen[rows] *= variance
+
+
+def _strips(image: FloatImage) -> Iterator[slice]:
+    """Yield rows so few that what NumPy makes of them stays in cache."""
+    return strips(0, len(image), width=image.shape[1])
+
+
+def _less_around(image: FloatImage, reductions: int) -> Callable[[slice], FloatImage]:
+    """Return what gives some rows of `_around`."""
+    if reductions == 0 or min(image.shape) < 2:
+        return image.__getitem__
+    return partial(expanded_rows, _around(reduce(image), reductions - 1), size_of(image))
 
 
 def _around(image: FloatImage, reductions: int) -> FloatImage:

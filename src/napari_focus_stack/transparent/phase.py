@@ -25,6 +25,7 @@ Streibl, Phase imaging by the transport equation of intensity, Optics Communicat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ import numpy.typing as npt
 
 from ..analysis import SliceAnalysis
 from ..height.peaks import HeightMaps, PeakTracker, doubled
-from ..kernels import kernel_of_sums, row_function, run_bands, strips
+from ..kernels import kernel_of_sums, row_function, run_bands, run_together, strips
 from ..pyramid import FloatImage, expand, level_shapes, reduce, size_of
 from ..whole_image import Whole
 from .axial_change import BandChange, detail_row, smoothed
@@ -178,13 +179,7 @@ class PhaseTracker:
     def add(self, analysis: SliceAnalysis) -> None:
         """Take in the slice that was loaded last."""
         variance = self._variance_of(analysis, _LEVEL)
-        self._count += 1
-        self._variance += (variance - self._variance) / self._count
-        self._mean_intensity += (analysis.mean_intensity - self._mean_intensity) / self._count
-        self._drift.add(analysis)
-        self._add_statistics(analysis, variance)
-        if self._only_share:
-            return
+        self.add_to_share([analysis])
         # Two bands one after the other: at the end of this, little room is left.
         middle, change = self._band.add(analysis)
         period = self._whole.number(f"phase: period of slice {self._count}", self._period)
@@ -194,6 +189,19 @@ class PhaseTracker:
         self._add_contrast(variance, fine_variance)
         if self._count > 1:
             self._add_change(coarse, fine, middle, change)
+
+    def add_to_share(self, analyses: Sequence[SliceAnalysis]) -> None:
+        """Take in the next slices as far as `share` needs them."""
+
+        def statistics() -> None:
+            for analysis in analyses:
+                self._add_statistics(analysis)
+
+        def drift() -> None:
+            for analysis in analyses:
+                self._drift.add(analysis)
+
+        run_together(statistics, drift)
 
     def _variance_of(self, analysis: SliceAnalysis, level: int) -> float:
         name = f"phase: variance of slice {self._count}, level {level}"
@@ -228,7 +236,11 @@ class PhaseTracker:
         """
         return self._change_focus if self._count > 1 else None
 
-    def _add_statistics(self, analysis: SliceAnalysis, variance: float) -> None:
+    def _add_statistics(self, analysis: SliceAnalysis) -> None:
+        variance = self._variance_of(analysis, _LEVEL)
+        self._count += 1
+        self._variance += (variance - self._variance) / self._count
+        self._mean_intensity += (analysis.mean_intensity - self._mean_intensity) / self._count
         band = analysis.gaussians[_LEVEL - 1], analysis.gaussians[_LEVEL], analysis.deciding
         kept = self._change.shape
         sums = np.zeros((2, kept[0]))
