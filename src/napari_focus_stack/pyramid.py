@@ -93,7 +93,9 @@ def blur_column(source, y, h, ring, line):  # type: ignore[no-untyped-def]
     d = source[np.uint32(mirrored(y + 1, h)) % rows]
     e = source[np.uint32(mirrored(y + 2, h)) % rows]
     for x in range(line.shape[0]):
-        line[x] = (a[x] + e[x]) * np.float32(0.0625) + (b[x] + d[x]) * np.float32(0.25) + c[x] * np.float32(0.375)
+        ends = np.float32(a[x]) + np.float32(e[x])
+        beside = np.float32(b[x]) + np.float32(d[x])
+        line[x] = ends * np.float32(0.0625) + beside * np.float32(0.25) + np.float32(c[x]) * np.float32(0.375)
 
 
 @row_function
@@ -174,7 +176,7 @@ def expand_row(coarse, y, h, line, out):  # type: ignore[no-untyped-def]
 def _row_sum(row):  # type: ignore[no-untyped-def]
     total = np.float32(0)
     for x in range(row.shape[0]):
-        total += row[x]
+        total += np.float32(row[x])
     return total
 
 
@@ -203,20 +205,24 @@ def _reduce_band(source, target, first, last):  # type: ignore[no-untyped-def]
 def halve_band(numbers, lane, half, sums, first, last):  # type: ignore[no-untyped-def]
     """Sum and reduce one lane of (y, x, c) numbers while its rows are at hand."""
     h, w, lanes = numbers.shape
-    ring = np.empty((5, w), np.float32)
     column = np.empty(w, np.float32)
+    if lanes == 1:
+        # Rows are converted as often as they are read, which costs less than to write them.
+        rows = numbers.reshape(h, w)
+        for j in range(first, last):
+            for y in range(2 * j, min(2 * j + 2, h)):
+                sums[y] = _row_sum(rows[y])
+            blur_column(rows, 2 * j, h, h, column)
+            reduce_line(column, half[j])
+        return
+    ring = np.empty((5, w), np.float32)
     made = max(2 * first - 3, -1)
     for j in range(first, last):
         while made < min(2 * j + 2, h - 1):
             made += 1
             row = ring[made % 5]
-            if lanes == 1:
-                flat = numbers[made].reshape(w)
-                for x in range(w):
-                    row[x] = np.float32(flat[x])
-            else:
-                for x in range(w):
-                    row[x] = np.float32(numbers[made, x, lane])
+            for x in range(w):
+                row[x] = np.float32(numbers[made, x, lane])
             if made // 2 >= first and made // 2 < last:
                 sums[made] = _row_sum(row)
         blur_column(ring, 2 * j, h, 5, column)
