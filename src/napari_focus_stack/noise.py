@@ -18,7 +18,7 @@ BLOCK_PX = 16
 BINS = 12
 
 # Of large slices some so many rows of blocks are looked at, evenly spread; of narrow ones so many px.
-_ROWS_OF_BLOCKS, _LEAST_PX = 32, 1 << 19
+_ROWS_OF_BLOCKS, _LEAST_PX = 64, 1 << 20
 
 # A row of blocks as it is looked at: with the rows that its detail depends on, above and below.
 _AROUND_PX = 4
@@ -78,7 +78,7 @@ def estimate_noise(slices: Sequence[npt.NDArray[Any]]) -> NoiseModel:
     """Estimate the noise of a stack from some of its slices.
 
     In blocks of 16 x 16 px the mean intensity and the energy of the finest
-    Laplacian level are taken; in some 32 rows of blocks, evenly spread, where
+    Laplacian level are taken; in some 64 rows of blocks, evenly spread, where
     slices are large. Of the blocks of like intensity the smoothest tenth shows
     noise and little else; a line that yields to outliers joins them.
 

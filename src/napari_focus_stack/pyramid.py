@@ -18,7 +18,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from .kernels import kernel, row_function, row_function_of_sums, run_bands
+from .kernels import kernel, row_function, row_function_of_sums, run_bands, strips
 
 FloatImage = npt.NDArray[np.float32]
 
@@ -93,7 +93,9 @@ def blur_column(source, y, h, ring, line):  # type: ignore[no-untyped-def]
     d = source[np.uint32(mirrored(y + 1, h)) % rows]
     e = source[np.uint32(mirrored(y + 2, h)) % rows]
     for x in range(line.shape[0]):
-        line[x] = (a[x] + e[x]) * np.float32(0.0625) + (b[x] + d[x]) * np.float32(0.25) + c[x] * np.float32(0.375)
+        ends = np.float32(a[x]) + np.float32(e[x])
+        beside = np.float32(b[x]) + np.float32(d[x])
+        line[x] = ends * np.float32(0.0625) + beside * np.float32(0.25) + np.float32(c[x]) * np.float32(0.375)
 
 
 @row_function
@@ -174,7 +176,7 @@ def expand_row(coarse, y, h, line, out):  # type: ignore[no-untyped-def]
 def _row_sum(row):  # type: ignore[no-untyped-def]
     total = np.float32(0)
     for x in range(row.shape[0]):
-        total += row[x]
+        total += np.float32(row[x])
     return total
 
 
@@ -203,20 +205,24 @@ def _reduce_band(source, target, first, last):  # type: ignore[no-untyped-def]
 def halve_band(numbers, lane, half, sums, first, last):  # type: ignore[no-untyped-def]
     """Sum and reduce one lane of (y, x, c) numbers while its rows are at hand."""
     h, w, lanes = numbers.shape
-    ring = np.empty((5, w), np.float32)
     column = np.empty(w, np.float32)
+    if lanes == 1:
+        # Rows are converted as often as they are read, which costs less than to write them.
+        rows = numbers.reshape(h, w)
+        for j in range(first, last):
+            for y in range(2 * j, min(2 * j + 2, h)):
+                sums[y] = _row_sum(rows[y])
+            blur_column(rows, 2 * j, h, h, column)
+            reduce_line(column, half[j])
+        return
+    ring = np.empty((5, w), np.float32)
     made = max(2 * first - 3, -1)
     for j in range(first, last):
         while made < min(2 * j + 2, h - 1):
             made += 1
             row = ring[made % 5]
-            if lanes == 1:
-                flat = numbers[made].reshape(w)
-                for x in range(w):
-                    row[x] = np.float32(flat[x])
-            else:
-                for x in range(w):
-                    row[x] = np.float32(numbers[made, x, lane])
+            for x in range(w):
+                row[x] = np.float32(numbers[made, x, lane])
             if made // 2 >= first and made // 2 < last:
                 sums[made] = _row_sum(row)
         blur_column(ring, 2 * j, h, 5, column)
@@ -332,7 +338,10 @@ def laplacian_pyramid(image: npt.NDArray[np.generic], levels: int) -> list[Float
     True
     """
     gaussians = gaussian_pyramid(image, levels)
-    details = [fine - expand(coarse, size_of(fine)) for fine, coarse in itertools.pairwise(gaussians)]
+    details = []
+    for fine, coarse in itertools.pairwise(gaussians):
+        around = expand(coarse, size_of(fine))
+        details.append(np.subtract(fine, around, out=around))
     return [*details, gaussians[-1]]
 
 
@@ -340,13 +349,13 @@ def reconstruct(pyramid: list[FloatImage]) -> FloatImage:
     """Return the image of a Laplacian pyramid."""
     image = pyramid[-1].copy()
     for detail in reversed(pyramid[:-1]):
-        fine = detail.copy()
-        add_expanded(fine, image)
+        fine = np.empty_like(detail)
+        with_detail(image, detail, fine)
         image = fine
     return image
 
 
-def push_pull(image: FloatImage, weight: FloatImage) -> FloatImage:
+def push_pull(image: FloatImage, weight: FloatImage, masses: list[FloatImage] | None = None) -> FloatImage:
     """Return an image with its untrusted pixels filled smoothly from trusted ones, however far.
 
     Parameters
@@ -355,6 +364,8 @@ def push_pull(image: FloatImage, weight: FloatImage) -> FloatImage:
     weight : float32 array, shape (y, x)
         Trust in every pixel, 0 to 1. A pixel of weight 1 stays; one of weight 0 is
         taken from around it, nearest levels first.
+    masses : list of array, or None
+        What `masses_of` returns for `weight`, where it is known.
 
     Returns
     -------
@@ -373,12 +384,31 @@ def push_pull(image: FloatImage, weight: FloatImage) -> FloatImage:
     """
     if not np.any(weight > 0):
         return image.copy()
-    values, trusts = pulled(image, weight)
+    values, trusts = pulled(image, weight, masses=masses)
     return pushed(values.pop(), values, trusts)
 
 
+def masses_of(weight: FloatImage, levels: int | None = None) -> list[FloatImage]:
+    """Return the mean trust behind every pixel of ever coarser levels, for several images of the same `weight`.
+
+    `levels` as of `pulled`.
+    """
+    masses: list[FloatImage] = []
+    trust = weight
+    while trust.shape != (1, 1) if levels is None else len(masses) < levels:
+        masses.append(reduce(trust))
+        trust = _trust(masses[-1])
+    return masses
+
+
+def _trust(mass: FloatImage) -> FloatImage:
+    # A coarse pixel a quarter of which is known is as good as known.
+    trust: FloatImage = 4 * mass
+    return np.minimum(trust, 1, out=trust)
+
+
 def pulled(
-    image: FloatImage, weight: FloatImage, levels: int | None = None
+    image: FloatImage, weight: FloatImage, levels: int | None = None, masses: list[FloatImage] | None = None
 ) -> tuple[list[FloatImage], list[FloatImage]]:
     """Return the means of trusted pixels, ever coarser, and how far each is known: the first half of `push_pull`.
 
@@ -388,15 +418,15 @@ def pulled(
         As of `push_pull`.
     levels : int or None
         How many reductions; None goes on to a single pixel.
+    masses : list of array, or None
+        What `masses_of` returns, where it is known.
     """
     values, trusts = [image], [weight]
-    while values[-1].shape != (1, 1) if levels is None else len(values) <= levels:
-        mass = reduce(trusts[-1])
+    for mass in masses_of(weight, levels) if masses is None else masses:
         mean = reduce(values[-1] * trusts[-1])
-        np.divide(mean, mass, out=mean, where=mass > 1e-12)
+        mean /= np.maximum(mass, np.float32(1e-12))
         values.append(mean)
-        # A coarse pixel a quarter of which is known is as good as known.
-        trusts.append(np.minimum(4 * mass, 1))
+        trusts.append(_trust(mass))
     return values, trusts
 
 
@@ -406,9 +436,20 @@ def pushed(filled: FloatImage, values: list[FloatImage], trusts: list[FloatImage
     `filled` is what the coarsest was filled to that is not among `values`; of the trusts as many are used.
     """
     for value, trust in zip(reversed(values), reversed(trusts[: len(values)]), strict=True):
-        around = expand(filled, size_of(value))
-        filled = around + trust * (value - around)
+        finer = np.empty_like(value)
+        run_bands(_push_band, *value.shape, filled, value, trust, finer)
+        filled = finer
     return filled
+
+
+def _push_band(
+    coarse: FloatImage, value: FloatImage, trust: FloatImage, out: FloatImage, first: int, last: int
+) -> None:
+    for rows in strips(first, last, width=value.shape[1]):
+        around, finer = expanded_rows(coarse, size_of(value), rows), out[rows]
+        np.subtract(value[rows], around, out=finer)
+        finer *= trust[rows]
+        finer += around
 
 
 @cache

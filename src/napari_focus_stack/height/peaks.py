@@ -212,12 +212,16 @@ class PeakTracker:
     ) -> Told:
         """Return height, filled; confidence; and where a pixel itself does not tell its height."""
         doubtful = self._in_halo(halo_radius_px) if halo_radius_px > 0 else None
-        evidence = self._evidence() if evidence is None else evidence
+        energy = self._energy()
+        evidence = _evidence(energy) if evidence is None else evidence
         if doubtful is not None:
             evidence[doubtful] = 0
+        peaks, weight = self._peaks(depth_of_focus, energy)
+        del energy
         if self.smooth:
-            return filled(self._peaks(depth_of_focus)[0], evidence, depth_of_focus), evidence, evidence <= 0
-        relief = settled(*self._peaks(depth_of_focus), depth_of_focus, self.count, doubtful)
+            return filled(peaks, evidence, depth_of_focus), evidence, evidence <= 0
+        relief = settled(peaks, weight, depth_of_focus, self.count, doubtful)
+        del peaks, weight
         confidence = confidence_of(relief.scatter, depth_of_focus, self.count)
         confidence *= evidence
         unknown = (relief.known <= 0) | (confidence < TELLING)
@@ -239,10 +243,11 @@ class PeakTracker:
         """
         depth = self._depth_of_focus()
         doubtful = self._in_halo(halo_radius_px) if halo_radius_px > 0 else None
-        evidence = self._evidence() if evidence is None else evidence
+        energy = self._energy()
+        evidence = _evidence(energy) if evidence is None else evidence
         if doubtful is not None:
             evidence[doubtful] = 0
-        peaks, weight = self._peaks(depth)
+        peaks, weight = self._peaks(depth, energy)
         if self.smooth:
             return np.stack(
                 [median5(peaks), evidence, np.ones_like(peaks), evidence, evidence, self.index], dtype=np.float32
@@ -267,7 +272,7 @@ class PeakTracker:
         clearest = best >= np.quantile(best, 1 - _CLEAREST)
         return max(2 * float(np.median(mass[clearest])) - 1.1, 0.8)
 
-    def _peaks(self, depth_of_focus: float) -> tuple[FloatImage, FloatImage]:
+    def _peaks(self, depth_of_focus: float, energy: FloatImage) -> tuple[FloatImage, FloatImage]:
         """Return the peak between slices, in slices, and its weight, as `regularisation.settled` wants it.
 
         From the sharpest slice and its neighbours: a parabola through F^(-1/4), which is straighter than
@@ -276,7 +281,7 @@ class PeakTracker:
         dense neighbours differ by noise; then from the centre of all F^8.
         """
         # What weights are made of, in their place: a kernel takes powers one by one, NumPy several at a time.
-        peaks, weight = np.empty_like(self._best), self._energy()
+        peaks, weight = np.empty_like(self._best), energy
         dense = 0.0 if self.smooth else float(np.clip((depth_of_focus - 1.3) / 0.8, 0, 1))
         state = self._best, self._before, self._after, self._mass, self._moment, self.index
         run_bands(
@@ -290,13 +295,6 @@ class PeakTracker:
             weight,
         )
         return peaks, weight
-
-    def _evidence(self) -> FloatImage:
-        """Return how far, 0 to 1, the energy of the peak is more than noise."""
-        evidence = self._energy()
-        evidence -= np.float32(_NOISE)
-        evidence /= np.float32(_CLEAR - _NOISE)
-        return np.clip(evidence, 0, 1, out=evidence)
 
     def _energy(self) -> FloatImage:
         """Return the energy of the peak in units of the noise."""
@@ -314,6 +312,13 @@ class PeakTracker:
         # Not the default mode: of a footprint four times as wide as the map, SciPy 1.17 then reads beyond its memory.
         brightest = ndimage.maximum_filter(magnitude, footprint=x * x + y * y <= reach * reach, mode="constant")
         return magnitude < np.float32(0.3) * brightest
+
+
+def _evidence(energy: FloatImage) -> FloatImage:
+    """Return how far, 0 to 1, the energy of the peak is more than noise."""
+    evidence: FloatImage = energy - np.float32(_NOISE)
+    evidence /= np.float32(_CLEAR - _NOISE)
+    return np.clip(evidence, 0, 1, out=evidence)
 
 
 def doubled(half: FloatImage, shape: tuple[int, int]) -> FloatImage:

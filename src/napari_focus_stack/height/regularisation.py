@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..kernels import kernel, row_function, run_bands
 from ..median import median3, median5
-from ..pyramid import FloatImage, blur5, expand, mirrored, push_pull, reduce, size_of
+from ..pyramid import FloatImage, blur5, expand, masses_of, mirrored, push_pull, reduce, size_of
 
 # All in depths of focus. A peak this far from the median of the nearest ones is an outlier ...
 _OUTLIER = 0.3
@@ -124,11 +124,12 @@ def _filled_along_slopes(height: FloatImage, known: FloatImage) -> FloatImage:
 
     Push-pull goes on level where the surface slopes; what a broad view of the result leaves over does not.
     """
-    everywhere = push_pull(height, known)
+    masses = masses_of(known)
+    everywhere = push_pull(height, known, masses)
     for _ in range(SLOPE_PASSES):
         broad = broadly(everywhere)
         del everywhere
-        everywhere = push_pull(height - broad, known)
+        everywhere = push_pull(height - broad, known, masses)
         everywhere += broad
     return everywhere
 
@@ -180,8 +181,12 @@ def confidence_of(scatter: FloatImage, depth_of_focus: float, slices: int) -> Fl
     Measured on opaque scenes at two noises: `tests/test_height.py` holds it.
     """
     least = np.float32(1 / (1 + _DOUBT * 0.85 * scatter_by_chance(depth_of_focus, slices)))
-    share = 1 / (1 + np.float32(_DOUBT) * scatter)
-    return np.asarray(np.clip((share - least) / (1 - least), 0, 1), np.float32)
+    share: FloatImage = np.float32(_DOUBT) * scatter
+    share += 1
+    np.divide(1, share, out=share)
+    share -= least
+    share /= 1 - least
+    return np.clip(share, 0, 1, out=share)
 
 
 def confidence_from_around(known: FloatImage, depth_of_focus: float) -> FloatImage:

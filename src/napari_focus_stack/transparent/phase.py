@@ -201,7 +201,12 @@ class PhaseTracker:
             for analysis in analyses:
                 self._drift.add(analysis)
 
-        run_together(statistics, drift)
+        if len(analyses) == 1:
+            # Too little to wake another thread for.
+            statistics()
+            drift()
+        else:
+            run_together(statistics, drift)
 
     def _variance_of(self, analysis: SliceAnalysis, level: int) -> float:
         name = f"phase: variance of slice {self._count}, level {level}"
