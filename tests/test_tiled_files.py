@@ -15,10 +15,11 @@ import zarr
 
 from napari_focus_stack import FocusStackOptions, InputError, focus_stack
 from napari_focus_stack.io import PixelSize, read_stack
-from napari_focus_stack.io.tile_files import TileFiles
+from napari_focus_stack.io.tile_pieces import TilePieces
 from napari_focus_stack.io.tiled_files import fuse_into_zarr
 from napari_focus_stack.io.workers import ClusterWorkers, FileReader, HereWorkers
 from napari_focus_stack.io.zarr_image import ZarrImage
+from napari_focus_stack.synthetic import make_scene
 from napari_focus_stack.tiled import ArrayReader, PartReader, tiled_run
 
 MAPS = ("image", "index", "height", "confidence")
@@ -95,14 +96,32 @@ def test_an_interrupted_run_goes_on_where_it_stopped(stack, whole, tmp_path, don
     assert_same(whole, tmp_path)
 
 
-def test_a_picture_transparent_in_part_has_room_for_the_maps_of_both(tmp_path):
-    run = tiled_run(np.zeros((3, 200, 200), np.uint8), tile=128, options=FocusStackOptions(**OPTIONS))
-    numbers = {"phase: largest share": 1.0, "phase: smallest share": 0.0}
+@pytest.mark.parametrize("smallest", [0.0, 1.0], ids=["transparent in part", "transparent"])
+def test_a_tile_sees_what_its_neighbours_keep_for_it(tmp_path, smallest):
+    run = tiled_run(np.zeros((3, 1100, 900), np.uint8), tile=256, options=FocusStackOptions(**OPTIONS))
+    numbers = {"phase: largest share": 1.0, "phase: smallest share": smallest}
     run = replace(run, decisions=replace(run.decisions, numbers=numbers))
-    files = TileFiles(run, {"image": tmp_path / "i.zarr", "height": tmp_path / "h.zarr"}, tmp_path / "scratch")
-    files.create(2)
-    assert zarr.open(str(tmp_path / "scratch" / "unfilled"), mode="r").shape == (run.filling.planes, 100, 100)
-    assert run.filling.mixed and run.filling.planes > 6
+    assert run.filling.planes == (6 if smallest else 10)
+    unfilled = np.random.default_rng(0).random((run.filling.planes, *run.map_shape), np.float32)
+    pieces = TilePieces(tmp_path, run)
+    for tile in run.plan:
+        pieces.write("unfilled", tile, unfilled[(slice(None), *run.map_core(tile))])
+    for tile in run.plan:
+        window = run.map_window(tile)
+        np.testing.assert_array_equal(pieces.seen("unfilled", tile), unfilled[(slice(None), *window)])
+        np.testing.assert_array_equal(pieces.seen("unfilled", tile, 2), unfilled[(slice(2), *window)])
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_picture_transparent_in_part_is_that_of_a_run_in_memory(tmp_path):
+    """Its index too, which tells there where cells change most, not where contrast is largest."""
+    opaque, cells = (make_scene(name, shape=(256, 256), slices=6, seed=2).stack for name in ("bumps", "cells"))
+    stack = np.concatenate([opaque, cells], axis=2)
+    whole = focus_stack(stack, levels=3)
+    assert 0.1 < whole.transparent < 0.9
+    options = FocusStackOptions(levels=3)
+    fuse_into_zarr(stack, ArrayReader(stack), outputs(tmp_path), rgb=None, options=options, tile=512)
+    assert_same(whole, tmp_path)
 
 
 def test_coarser_levels_come_along_with_the_tiles(tmp_path):

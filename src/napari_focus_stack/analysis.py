@@ -335,9 +335,11 @@ def _mean_of_rows(sum_of_rows: Callable[..., None], rows: slice, columns: slice,
 
 
 def _sum_of_rows(image: npt.NDArray[Any], rows: slice, columns: slice, out: npt.NDArray[np.float64]) -> None:
-    # Integers are added as such. Floats in float32, whose pairwise sums of a row are exact enough; asked for float64,
-    # NumPy takes three times as long.
-    out[...] = image[rows, columns].sum(axis=1)
+    # Integers are added as such, those of 16 bits in 32 where a row of them fits: half the time of NumPy's 64.
+    # Floats in float32, whose pairwise sums of a row are exact enough; in float64 they take three times as long.
+    part = image[rows, columns]
+    fits = part.dtype.kind == "u" and part.dtype.itemsize <= 2 and part.shape[1] <= 1 << 16
+    out[...] = part.sum(axis=1, dtype=np.uint32 if fits else None)
 
 
 def _squares_of_rows(

@@ -288,37 +288,52 @@ class Run:
         """Return what the pixels of the core have, of a run that sees a part of an image."""
         h, w = self.kind.shape[:2]
         core = self.whole.core or (slice(0, h), slice(0, w))
-        fused = self.method.image()
-        self._analyse(fused, briefly=True)
-        measured = self._measured_core(fused, core)
-        self.analysis.release()
-        unfilled, scale = self._unfilled()
-        rows, columns = (slice(c.start // scale, -(-c.stop // scale)) for c in core)
+        found: dict[str, Any] = {}
+
+        def fuse() -> None:
+            image = self.method.image()
+            self._analyse(image, briefly=True, planes=False)
+            found["fused"] = self._measured_core(image, core)
+            found["image"] = self._shaped(image[core])
+            self.analysis.release()
+
+        def find() -> None:
+            found["unfilled"] = self._unfilled(core)
+
+        if self.phase is None:
+            run_together(fuse, find)
+        else:
+            fuse()
+            find()
         y, x = (np.arange(c.start, c.stop) // 2 for c in core)
         return Part(
-            image=self._shaped(fused[core]),
+            **found,
             index=self.tracker.index[np.ix_(y, x)],
-            unfilled=np.ascontiguousarray(unfilled[:, rows, columns]),
             per_slice=tuple(self.per_slice_of_core),
-            fused=measured,
             warnings=self._warnings(self._transparent()),
         )
 
-    def _unfilled(self) -> tuple[FloatImage, int]:
-        """Return what is known before heights are filled, and how many px of a slice one of its pixels is wide.
+    def _unfilled(self, core: tuple[slice, slice]) -> FloatImage:
+        """Return what is known of a core before heights are filled.
 
         Where only some regions are transparent, their maps are added, filled from within the part.
         """
+
+        def of_map(scale: int) -> tuple[slice, slice]:
+            rows, columns = (slice(c.start // scale, -(-c.stop // scale)) for c in core)
+            return rows, columns
+
         radius_px, phase = self.options.halo_radius_px, self.phase
         if phase is None or phase.largest_share() <= 0.5:
-            return self.tracker.unfilled(radius_px), 2
+            return self.tracker.unfilled(radius_px, part=of_map(2))
         if phase.smallest_share() > 0.5:
-            return phase.unfilled(radius_px), 4
+            return np.ascontiguousarray(phase.unfilled(radius_px)[(slice(None), *of_map(4))])
         smoothing_px, fill = self.options.height_smoothing_px, self.options.fill_height
         maps = phase.half_maps(fill=fill, smoothing_px=smoothing_px, halo_radius_px=radius_px)
         where = at_half_size(phase.share(), self.analysis.shapes) > 0.5
-        other = np.stack([where, maps.height, maps.confidence, maps.index], dtype=np.float32)
-        return np.concatenate([self.tracker.unfilled(radius_px), other]), 2
+        other = [one[of_map(2)] for one in (where, maps.height, maps.confidence, maps.index)]
+        own = self.tracker.unfilled(radius_px, part=of_map(2))
+        return np.concatenate([own, np.stack(other, dtype=np.float32)])
 
     def _second_visit(self) -> SecondVisit:
         if FUSION_METHODS[self.options.method].visits != 2:

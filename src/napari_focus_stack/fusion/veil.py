@@ -55,14 +55,22 @@ def _correction(c: int, sharp: FloatImage, slice_mean: SliceMean) -> FloatImage:
     mean = slice_mean.of(c)
     number = slice_mean.whole.number
     middle = np.float32(number(f"veil: middle of channel {c}", lambda: float(np.median(sample(mean)))))
-    growth = number(
-        f"veil: growth of channel {c}",
-        lambda: measured_growth(reduce(mean) - middle, reduce(sharp) - middle, None, slice_mean.count),
-    )
+
+    def own_growth(sharp: FloatImage) -> float:
+        return measured_growth(reduce(mean) - middle, reduce(sharp) - middle, None, slice_mean.count)
+
+    growth = number(f"veil: growth of channel {c}", partial(own_growth, sharp))
     through = SweepFilter.of(slice_mean.count, 2 * growth).at_any_height()
     sweep = slice_mean.sweep(2 * growth)
     levels = slice_mean.levels
-    expected = laplacian_pyramid(sweep.seen_alike(sweep.spectra(sharp - middle), through), levels)
+    sharp -= middle
+    spectra = sweep.spectra(sharp)
+    # What is not needed any more makes room where memory is shortest.
+    del sharp
+    filtered = sweep.seen_alike(spectra, through)
+    del spectra
+    expected = laplacian_pyramid(filtered, levels)
+    del filtered
     seen = laplacian_pyramid(mean - middle, levels)
     for level in range(levels):
         # The ends of the stack weaken the mean by what depends on the height: the same all around.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -232,8 +233,21 @@ class PeakTracker:
                 confidence[doubtful] = 0
         return relief.height, confidence, unknown
 
-    def unfilled(self, halo_radius_px: float = 0.0, evidence: FloatImage | None = None) -> FloatImage:
+    def unfilled(
+        self,
+        halo_radius_px: float = 0.0,
+        evidence: FloatImage | None = None,
+        part: tuple[slice, ...] = (),
+    ) -> FloatImage:
         """Return what is known before heights are filled from around, which reaches far: for `tiled.filling`.
+
+        Parameters
+        ----------
+        halo_radius_px : float
+        evidence : float32 array or None
+            In place of its own.
+        part : tuple of slice
+            Rows and columns that are asked for; nothing for all.
 
         Returns
         -------
@@ -248,16 +262,18 @@ class PeakTracker:
         if doubtful is not None:
             evidence[doubtful] = 0
         peaks, weight = self._peaks(depth, energy)
+        del energy
         if self.smooth:
-            return np.stack(
-                [median5(peaks), evidence, np.ones_like(peaks), evidence, evidence, self.index], dtype=np.float32
-            )
+            calm, ones = median5(peaks), np.ones_like(peaks)
+            return _stacked(part, calm, evidence, ones, evidence, evidence, self.index)
         own, scatter, known = believed(peaks, weight, depth, self.count, doubtful)
+        del peaks
         confidence = confidence_of(scatter, depth, self.count)
+        del scatter
         confidence *= evidence
         if doubtful is not None:
             evidence[doubtful] = -1
-        return np.stack([own, known, weight, confidence, evidence, self.index], dtype=np.float32)
+        return _stacked(part, own, known, weight, confidence, evidence, self.index)
 
     def _depth_of_focus(self) -> float:
         """Return how far from focus contrast is half of what it is in focus, about, in slices.
@@ -319,6 +335,10 @@ def _evidence(energy: FloatImage) -> FloatImage:
     evidence: FloatImage = energy - np.float32(_NOISE)
     evidence /= np.float32(_CLEAR - _NOISE)
     return np.clip(evidence, 0, 1, out=evidence)
+
+
+def _stacked(part: tuple[slice, ...], *maps: npt.NDArray[Any]) -> FloatImage:
+    return np.stack([one[part] for one in maps], dtype=np.float32)
 
 
 def doubled(half: FloatImage, shape: tuple[int, int]) -> FloatImage:

@@ -17,7 +17,8 @@ from ..pyramid import FloatImage
 from ..result import Part
 from ..tiled import Reader, Tile, TiledRun
 from ..tiled.filling import ROUND_PLANES
-from .zarr_image import ZarrImage, chunk_side, make_array, open_array
+from .tile_pieces import TilePieces
+from .zarr_image import ZarrImage
 
 MAPS = ("image", "index", "height", "confidence")
 
@@ -50,7 +51,7 @@ class TileFiles:
     def fills_heights(self) -> bool:
         """Whether heights are filled: for their map, and for the index of a transparent specimen."""
         return bool({"height", "confidence"} & set(self.images)) or (
-            self.run.filling.transparent and "index" in self.images
+            self.run.filling.tells_index and "index" in self.images
         )
 
     @property
@@ -83,15 +84,6 @@ class TileFiles:
             if self.levels:
                 image.create_levels()
         self.scratch.mkdir(parents=True, exist_ok=True)
-        if self.fills_heights:
-            scale = run.filling.scale
-            chunks = tuple(chunk_side(side // scale, n) for side, n in zip(run.plan.side, run.map_shape, strict=True))
-            self._scratch_array("unfilled", (run.filling.planes, *run.map_shape), (1, *chunks))
-            for turn in range(self.rounds):
-                self._scratch_array(f"filled-{turn}", run.map_shape, chunks)
-
-    def _scratch_array(self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...]) -> None:
-        make_array(self.scratch / name, shape, np.float32, chunks, 2, compressed=False)
 
     def fused(self, reader: Reader, tile: Tile) -> Part:
         """Fuse one tile, and return what is left to be written."""
@@ -100,14 +92,14 @@ class TileFiles:
     def without_unfilled(self, tile: Tile, part: Part) -> Part:
         """Write what heights are filled from, and return the rest: most of the bytes, which take the least time."""
         if self.fills_heights:
-            open_array(self.scratch / "unfilled")[(slice(None), *self.run.map_core(tile))] = part.unfilled
+            self._pieces.write("unfilled", tile, part.unfilled)
         return replace(part, unfilled=_NOTHING)
 
     def write_part(self, tile: Tile, part: Part) -> Part:
         """Write image and index of a tile that was fused, and return what is told of it, without pixels."""
         pixels = np.moveaxis(part.image, -1, 0) if part.image.ndim == 3 else part.image
         self._write("image", tile, pixels)
-        if "index" in self.images and not self.run.filling.transparent:
+        if "index" in self.images and not self.run.filling.tells_index:
             self._write("index", tile, part.index)
         return replace(part, image=_NOTHING, index=_NOTHING)
 
@@ -121,19 +113,22 @@ class TileFiles:
 
     def write_refined(self, tile: Tile, turn: int, filled: FloatImage) -> None:
         """Write what `refined` returned."""
-        open_array(self.scratch / f"filled-{turn}")[self.run.map_core(tile)] = filled
+        self._pieces.write(f"filled-{turn}", tile, filled)
 
     def maps(self, tile: Tile, adjust: Adjust | None = None) -> dict[str, np.ndarray[Any, Any]]:
         """Return a tile's maps behind the last round; `adjust` makes of height and confidence the heights to keep."""
-        index, height, confidence = tiled.maps_of(self.run, tile, *self._seen(tile, self.rounds))
+        unfilled, everywhere = self._seen(tile, self.rounds)
+        if everywhere is None:
+            raise AssertionError("heights are filled before their maps are made")
+        maps = tiled.maps_of(self.run, tile, unfilled, everywhere)
         if adjust is not None:
-            height = adjust(height, confidence)
-        return {"index": index, "height": height, "confidence": confidence}
+            maps["height"] = adjust(maps["height"], maps["confidence"])
+        return maps
 
     def write_maps(self, tile: Tile, maps: Mapping[str, np.ndarray[Any, Any]]) -> None:
         """Write those of a tile's maps that are asked for and not written with its image."""
         for name in self.images:
-            if name in maps and (name != "index" or self.run.filling.transparent):
+            if name in maps:
                 self._write(name, tile, maps[name])
 
     def _write(self, name: str, tile: Tile, pixels: np.ndarray[Any, Any]) -> None:
@@ -142,8 +137,11 @@ class TileFiles:
         if self.levels:
             image.write_levels(tile.core, pixels)
 
-    def _seen(self, tile: Tile, turn: int, planes: int | None = None) -> tuple[Any, Any]:
+    def _seen(self, tile: Tile, turn: int, planes: int | None = None) -> tuple[FloatImage, FloatImage | None]:
         """Return what a tile sees of the unfilled map, or of its first planes, and of the round before this one."""
-        window = self.run.map_window(tile)
-        unfilled = np.asarray(open_array(self.scratch / "unfilled")[(slice(planes), *window)])
-        return unfilled, np.asarray(open_array(self.scratch / f"filled-{turn - 1}")[window]) if turn else None
+        pieces = self._pieces
+        return pieces.seen("unfilled", tile, planes), pieces.seen(f"filled-{turn - 1}", tile) if turn else None
+
+    @property
+    def _pieces(self) -> TilePieces:
+        return TilePieces(self.scratch, self.run)

@@ -301,9 +301,12 @@ def _fill_heights(files: TileFiles, adjust: Adjust, workers: Workers, step: Call
         return found
 
     for turn in range(files.rounds):
-        cells = answers([Job(partial(files.coarse_cells, tile, turn)) for tile in tiles])
+        cells = answers([Job(partial(files.coarse_cells, tile, turn), small=True) for tile in tiles])
         grid = tiled.solved_grid(files.run, [cells[tile.number] for tile in tiles])
         answers(
-            [Job(partial(files.refined, tile, turn, grid), partial(files.write_refined, tile, turn)) for tile in tiles]
+            [
+                Job(partial(files.refined, tile, turn, grid), partial(files.write_refined, tile, turn), small=True)
+                for tile in tiles
+            ]
         )
     answers([Job(partial(files.maps, tile, adjust), partial(files.write_maps, tile)) for tile in tiles])

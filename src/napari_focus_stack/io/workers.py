@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..kernels import run_tasks
 from .reading import read_stack
 from .source import StackSource
 
@@ -25,10 +26,13 @@ class Job:
         Takes nothing, and computes.
     write : callable or None
         Takes what `make` returns, writes it, and returns what is told of it.
+    small : bool
+        Whether two of them together need no more memory than may be used.
     """
 
     make: Callable[[], Any]
     write: Callable[[Any], Any] | None = None
+    small: bool = False
 
     def done(self) -> Any:
         """Do all of it."""
@@ -47,10 +51,17 @@ class Workers(Protocol):
 
 
 class HereWorkers:
-    """Runs one job after the other; each uses all cores. What one writes is written while the next one computes."""
+    """Runs one job after the other; each uses all cores. What one writes is written while the next one computes.
+
+    Small ones, which leave cores idle, are done two at a time.
+    """
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Any]]:
         """Yield the number and the answer of every job."""
+        if all(job.small for job in jobs):
+            for first in range(0, len(jobs), 2):
+                yield from enumerate(run_tasks(Job.done, jobs[first : first + 2]), first)
+            return
         # All that computes stays in this thread, which Ctrl-C interrupts at once.
         with ThreadPoolExecutor(1, thread_name_prefix="focus-stack-writer") as writer:
             writing: Future[Any] | None = None

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels import strips
 from .source import PixelSize
 
 ZARR_ENDINGS = (".zarr",)
@@ -154,6 +155,15 @@ def _mean_of_four(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if any(n % 2 for n in pixels.shape[-2:]):
         edges = [(0, 0)] * (pixels.ndim - 2) + [(0, n % 2) for n in pixels.shape[-2:]]
         pixels = np.pad(pixels, edges, "edge")
+    *front, height, width = pixels.shape
+    half = np.empty((*front, height // 2, width // 2), pixels.dtype)
+    # A few rows at a time stay in the processor's cache: half the time.
+    for rows in strips(0, height // 2):
+        half[..., rows, :] = _mean_of_four_rows(pixels[..., 2 * rows.start : 2 * rows.stop, :])
+    return half
+
+
+def _mean_of_four_rows(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if pixels.dtype.kind == "f":
         # A quarter first: the sum of the largest floats is none.
         quarters = pixels * np.asarray(0.25, max(pixels.dtype, np.dtype(np.float32)))
@@ -178,22 +188,19 @@ def make_array(
     chunks: tuple[int, ...],
     zarr_format: int,
     axes: str = "",
-    *,
-    compressed: bool = True,
 ) -> Any:
     """Make an empty Zarr array, with either version of the library."""
     import zarr
 
     if not hasattr(zarr, "create_array"):  # Zarr-Python 2
-        plainly = {} if compressed else {"compressor": None}
-        layout = {"shape": shape, "chunks": chunks, "dtype": dtype, "dimension_separator": "/", **plainly}
+        layout = {"shape": shape, "chunks": chunks, "dtype": dtype, "dimension_separator": "/"}
         return zarr.open_array(str(path), mode="w", **layout)
     more: dict[str, Any] = (
         {"dimension_names": list(axes) or None}
         if zarr_format == 3
         else {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
     )
-    more["compressors"] = _compressor(np.dtype(dtype).itemsize, zarr_format) if compressed else None
+    more["compressors"] = _compressor(np.dtype(dtype).itemsize, zarr_format)
     return zarr.create_array(
         str(path),
         shape=shape,

@@ -12,7 +12,7 @@ since a tile uses all cores and its memory is what the plan promises.
 """
 
 from .decisions import Decisions, decide
-from .heights import coarse_of, maps_of, refined_of, solved_grid
+from .heights import coarse_of, maps_of, pieces_seen, refined_of, solved_grid
 from .lazy import TiledResult, focus_stack_tiled, lazy_result
 from .plan import BASE_BYTES, Tile, TilePlan, plan_tiles
 from .readers import ArrayReader, DaskReader, PartReader, Reader, SliceReader, reader_of
@@ -39,6 +39,7 @@ __all__ = [
     "focus_stack_tiled",
     "lazy_result",
     "maps_of",
+    "pieces_seen",
     "plan_for",
     "plan_tiles",
     "reader_of",

@@ -9,8 +9,10 @@ on from there. With enough around each part the pixels are the same, to the last
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..height.peaks import TELLING, HeightMaps, doubled
 from ..height.regularisation import SLOPE_PASSES, broadly, calmed, calmed_smooth, confidence_from_around, smoothed
@@ -73,6 +75,11 @@ class HeightFilling:
         return 4 if self.transparent else 2
 
     @property
+    def tells_index(self) -> bool:
+        """Whether the index comes with the heights; of a specimen that is opaque everywhere it comes with the image."""
+        return self.transparent or self.mixed
+
+    @property
     def rounds(self) -> int:
         """How often the grid is solved."""
         return 1 if self.transparent else 1 + SLOPE_PASSES
@@ -93,21 +100,27 @@ class HeightFilling:
         everywhere : float32 array, shape (y, x), or None
             What the round before gave; None in the first.
         """
-        values, trusts = pulled(_left_over(unfilled, everywhere), unfilled[KNOWN], COARSE_LEVELS)
+        left = unfilled[OWN] if everywhere is None else unfilled[OWN] - broadly(everywhere)
+        values, trusts = pulled(left, unfilled[KNOWN], COARSE_LEVELS)
         return values[-1], trusts[-1]
 
     def refined(self, unfilled: FloatImage, everywhere: FloatImage | None, coarse: FloatImage | None) -> FloatImage:
         """Return heights everywhere in a part, from the solved cells of the part; None where no height is known."""
-        left = _left_over(unfilled, everywhere)
+        broad = None if everywhere is None else broadly(everywhere)
+        left = unfilled[OWN] if broad is None else unfilled[OWN] - broad
         if coarse is None:
             filled = left.copy()
         else:
             values, trusts = pulled(left, unfilled[KNOWN], COARSE_LEVELS)
             filled = pushed(coarse, values[:-1], trusts)
-        return filled if everywhere is None else filled + broadly(everywhere)
+        if broad is not None:
+            filled += broad
+        return filled
 
-    def maps(self, unfilled: FloatImage, everywhere: FloatImage, shape: tuple[int, int]) -> HeightMaps:
-        """Return the maps of a part, at full size.
+    def maps(
+        self, unfilled: FloatImage, everywhere: FloatImage, shape: tuple[int, int], core: tuple[slice, slice]
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Return height and confidence of the core of a part, at full size, and its index where this tells it.
 
         Parameters
         ----------
@@ -115,6 +128,8 @@ class HeightFilling:
             As of `refined`, and what its last round gave.
         shape : tuple of int
             (y, x) of the part, in px.
+        core : tuple of slice
+            Rows and columns in it, in px; they begin with a pixel of the map.
         """
         height, confidence = self._height(unfilled, everywhere)
         if self.smoothing_px > 0:
@@ -124,19 +139,37 @@ class HeightFilling:
         if not self.fill:
             unknown = (unfilled[KNOWN] <= 0) | (not self.transparent) & (unfilled[CONFIDENCE] < TELLING)
             height[unknown] = np.nan
-        index = unfilled[INDEX].astype(np.uint16)
         if self.transparent:
-            half_shape = (shape[0] + 1) // 2, (shape[1] + 1) // 2
-            half = HeightMaps(
-                _repeated(index, half_shape), doubled(height, half_shape), doubled(confidence, half_shape)
-            )
-            return full_maps(half_way(half, self.slices) if self.of_change else half, shape, self.slices)
+            return self._maps_of_quarters(unfilled[INDEX], height, confidence, shape, core)
+        index = unfilled[INDEX]
         if self.mixed:
             where = unfilled[_OTHER] > 0
-            index[where] = unfilled[_OTHER_INDEX][where].astype(np.uint16)
+            index = np.where(where, unfilled[_OTHER_INDEX], index)
             np.copyto(height, unfilled[_OTHER_HEIGHT], where=where)
             confidence = np.where(where, unfilled[_OTHER_CONFIDENCE], confidence)
-        return HeightMaps(_repeated(index, shape), doubled(height, shape), doubled(confidence, shape))
+        size = tuple(c.stop - c.start for c in core)
+        # One more row and column than are its own, where there are: the last odd pixels lie between.
+        own = tuple(slice(c.start // 2, c.stop // 2 + 1) for c in core)
+        maps = {
+            name: doubled(np.ascontiguousarray(one[own]), size)
+            for name, one in (("height", height), ("confidence", confidence))
+        }
+        return maps | ({"index": _repeated(index[own].astype(np.uint16), size)} if self.tells_index else {})
+
+    def _maps_of_quarters(
+        self,
+        index: FloatImage,
+        height: FloatImage,
+        confidence: FloatImage,
+        shape: tuple[int, int],
+        core: tuple[slice, slice],
+    ) -> dict[str, npt.NDArray[Any]]:
+        half_shape = (shape[0] + 1) // 2, (shape[1] + 1) // 2
+        half = HeightMaps(
+            _repeated(index.astype(np.uint16), half_shape), doubled(height, half_shape), doubled(confidence, half_shape)
+        )
+        maps = full_maps(half_way(half, self.slices) if self.of_change else half, shape, self.slices)
+        return {name: getattr(maps, name)[core].copy() for name in ("index", "height", "confidence")}
 
     def _height(self, unfilled: FloatImage, everywhere: FloatImage) -> tuple[FloatImage, FloatImage]:
         if self.transparent:
@@ -155,10 +188,6 @@ class HeightFilling:
 def solved(values: FloatImage, trusts: FloatImage) -> FloatImage | None:
     """Return the coarse cells of the whole image, those not known filled from around; None if none is known."""
     return push_pull(values, trusts) if np.any(trusts > 0) else None
-
-
-def _left_over(unfilled: FloatImage, everywhere: FloatImage | None) -> FloatImage:
-    return unfilled[OWN] if everywhere is None else unfilled[OWN] - broadly(everywhere)
 
 
 def _repeated(index: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

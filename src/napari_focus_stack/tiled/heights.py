@@ -15,6 +15,8 @@ from .filling import COARSE_LEVELS, solved
 from .plan import Tile
 from .run import TiledRun
 
+Area = tuple[slice, slice]
+
 
 def coarse_of(
     run: TiledRun, tile: Tile, unfilled: npt.NDArray[np.float32], everywhere: npt.NDArray[np.float32] | None
@@ -53,23 +55,33 @@ def refined_of(
     if grid is not None:
         y, x = (slice(w.start >> COARSE_LEVELS, -(-w.stop >> COARSE_LEVELS)) for w in window)
         coarse = np.ascontiguousarray(grid[y, x])
-    return _own(run.filling.refined(unfilled, everywhere, coarse), window, run.map_core(tile)).copy()
+    return run.filling.refined(unfilled, everywhere, coarse)[_within(window, run.map_core(tile))].copy()
 
 
 def maps_of(
     run: TiledRun, tile: Tile, unfilled: npt.NDArray[np.float32], everywhere: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return index, height and confidence of a tile's own pixels."""
+) -> dict[str, npt.NDArray[Any]]:
+    """Return height and confidence of a tile's own pixels, and the index where `HeightFilling.tells_index`."""
     scale = run.filling.scale
     window = run.map_window(tile)
     y, x = (slice(w.start * scale, min(w.stop * scale, n)) for w, n in zip(window, run.shape[1:3], strict=True))
-    maps = run.filling.maps(unfilled, everywhere, (y.stop - y.start, x.stop - x.start))
-    index, height, confidence = (
-        _own(one, (y, x), tile.core).copy() for one in (maps.index, maps.height, maps.confidence)
-    )
-    return index, height, confidence
+    shape = y.stop - y.start, x.stop - x.start
+    return run.filling.maps(unfilled, everywhere, shape, _within((y, x), tile.core))
 
 
-def _own(map_of_window: npt.NDArray[Any], window: tuple[slice, slice], core: tuple[slice, slice]) -> npt.NDArray[Any]:
-    y, x = (slice(c.start - w.start, c.stop - w.start) for w, c in zip(window, core, strict=True))
-    return map_of_window[y, x]
+def pieces_seen(run: TiledRun, tile: Tile) -> list[tuple[Tile, Area, Area]]:
+    """Return the tiles whose pixels the heights of a tile need: where these lie in its map window, and in their own."""
+    window = run.map_window(tile)
+    found = []
+    for other in run.plan:
+        core = run.map_core(other)
+        if all(w.start < c.stop and c.start < w.stop for w, c in zip(window, core, strict=True)):
+            y, x = (slice(max(w.start, c.start), min(w.stop, c.stop)) for w, c in zip(window, core, strict=True))
+            found.append((other, _within(window, (y, x)), _within(core, (y, x))))
+    return found
+
+
+def _within(area: Area, part: Area) -> Area:
+    """Return where a part of an area lies in it."""
+    y, x = (slice(p.start - a.start, p.stop - a.start) for a, p in zip(area, part, strict=True))
+    return y, x

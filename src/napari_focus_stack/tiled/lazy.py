@@ -15,7 +15,7 @@ from ..options import FocusStackOptions
 from ..result import Part
 from ..sharpness import SharpnessReport
 from .decisions import Decisions
-from .heights import coarse_of, maps_of, refined_of, solved_grid
+from .heights import coarse_of, maps_of, pieces_seen, refined_of, solved_grid
 from .plan import Tile, TilePlan
 from .readers import Reader, reader_of
 from .run import TiledRun
@@ -137,14 +137,10 @@ def lazy_result(run: TiledRun, reader: Reader) -> TiledResult:
         graph[key] = (function, *inputs)
         return key
 
-    def pieces(tile: Tile, everywhere: list[Any]) -> tuple[list[int], list[Any], list[Any]]:
-        return (
-            near[tile.number],
-            [unfilled[n] for n in near[tile.number]],
-            [everywhere[n] for n in near[tile.number] if everywhere],
-        )
+    def pieces(tile: Tile, everywhere: list[Any]) -> tuple[list[Any], list[Any]]:
+        return [unfilled[n] for n in near[tile.number]], [everywhere[n] for n in near[tile.number] if everywhere]
 
-    near = [tiles_near(run, tiles, tile) for tile in tiles]
+    near = [[other.number for other, _, _ in pieces_seen(run, tile)] for tile in tiles]
     parts = [task("fuse", tile, run.fuse, reader.near(*tile.window), tile) for tile in tiles]
     unfilled = [task("unfilled", tile, _field, part, "unfilled") for tile, part in zip(tiles, parts, strict=True)]
     everywhere: list[Any] = []
@@ -157,7 +153,9 @@ def lazy_result(run: TiledRun, reader: Reader) -> TiledResult:
     maps = [task("maps", tile, _maps_task, run, tile, *pieces(tile, everywhere)) for tile in tiles]
     # Of an opaque specimen the height need not be known for the index.
     of_index = (
-        [(_item, key, 0) for key in maps] if run.filling.transparent else [(_field, key, "index") for key in parts]
+        [(_item, key, "index") for key in maps]
+        if run.filling.tells_index
+        else [(_field, key, "index") for key in parts]
     )
 
     def array(name: str, dtype: Any, tasks: list[Any], *more: int) -> da.Array:
@@ -166,8 +164,8 @@ def lazy_result(run: TiledRun, reader: Reader) -> TiledResult:
     return TiledResult(
         image=array("image", run.dtype, [(_field, key, "image") for key in parts], *run.shape[3:]),
         index=array("index", np.uint16, of_index),
-        height=array("height", np.float32, [(_item, key, 1) for key in maps]),
-        confidence=array("confidence", np.float32, [(_item, key, 2) for key in maps]),
+        height=array("height", np.float32, [(_item, key, "height") for key in maps]),
+        confidence=array("confidence", np.float32, [(_item, key, "confidence") for key in maps]),
         run=run,
         _graph=graph,
         _parts=parts,
@@ -190,56 +188,34 @@ def _field(part: Part, name: str) -> Any:
     return getattr(part, name)
 
 
-def _item(maps: tuple[Any, ...], number: int) -> Any:
-    return maps[number]
+def _item(maps: dict[str, Any], name: str) -> Any:
+    return maps[name]
 
 
-def _coarse_task(run: TiledRun, tile: Tile, near: list[int], unfilled: list[Any], everywhere: list[Any]) -> Any:
-    return coarse_of(run, tile, *_gathered(run, tile, near, unfilled, everywhere))
+def _coarse_task(run: TiledRun, tile: Tile, unfilled: list[Any], everywhere: list[Any]) -> Any:
+    return coarse_of(run, tile, *_gathered(run, tile, unfilled, everywhere))
 
 
-def _refine_task(
-    run: TiledRun, tile: Tile, near: list[int], unfilled: list[Any], everywhere: list[Any], grid: Any
-) -> Any:
-    return refined_of(run, tile, *_gathered(run, tile, near, unfilled, everywhere), grid)
+def _refine_task(run: TiledRun, tile: Tile, unfilled: list[Any], everywhere: list[Any], grid: Any) -> Any:
+    return refined_of(run, tile, *_gathered(run, tile, unfilled, everywhere), grid)
 
 
-def _maps_task(run: TiledRun, tile: Tile, near: list[int], unfilled: list[Any], everywhere: list[Any]) -> Any:
-    heights, filled = _gathered(run, tile, near, unfilled, everywhere)
+def _maps_task(run: TiledRun, tile: Tile, unfilled: list[Any], everywhere: list[Any]) -> Any:
+    heights, filled = _gathered(run, tile, unfilled, everywhere)
     if filled is None:
         raise AssertionError("heights are filled before their maps are made")
     return maps_of(run, tile, heights, filled)
 
 
-def tiles_near(run: TiledRun, tiles: list[Tile], tile: Tile) -> list[int]:
-    """Return the numbers of the tiles whose pixels the heights of a tile need."""
-    window = run.map_window(tile)
-    return [
-        other.number
-        for other in tiles
-        if all(w.start < c.stop and c.start < w.stop for w, c in zip(window, run.map_core(other), strict=True))
-    ]
-
-
 def _gathered(
-    run: TiledRun, tile: Tile, near: list[int], unfilled: list[Any], everywhere: list[Any]
+    run: TiledRun, tile: Tile, unfilled: list[Any], everywhere: list[Any]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
     """Return the map window of a tile from the pieces of the tiles near it."""
-    window = run.map_window(tile)
-    shape = [w.stop - w.start for w in window]
+    shape = [w.stop - w.start for w in run.map_window(tile)]
     whole = np.empty((run.filling.planes, *shape), np.float32)
     filled = np.empty(shape, np.float32) if everywhere else None
-    tiles = {other.number: other for other in run.plan}
-    for i, number in enumerate(near):
-        core = run.map_core(tiles[number])
-        to, at = zip(*(_common(w, c) for w, c in zip(window, core, strict=True)), strict=True)
-        whole[:, to[0], to[1]] = unfilled[i][:, at[0], at[1]]
+    for i, (_, to, at) in enumerate(pieces_seen(run, tile)):
+        whole[(slice(None), *to)] = unfilled[i][(slice(None), *at)]
         if filled is not None:
             filled[to] = everywhere[i][at]
     return whole, filled
-
-
-def _common(window: slice, core: slice) -> tuple[slice, slice]:
-    """Return where what two ranges share lies in either."""
-    start, stop = max(window.start, core.start), min(window.stop, core.stop)
-    return slice(start - window.start, stop - window.start), slice(start - core.start, stop - core.start)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..machine import give_memory_back
 from ..options import FocusStackOptions
 from ..pipeline import Progress, run_to_end, stacked
 from ..result import Part
@@ -79,6 +80,8 @@ class TiledRun:
             core=tile.core_in_window,
         )
         with own_turn():
+            # What was decided from, or the tile before this one.
+            give_memory_back()
             slices = Slices(Window(reader, rows, columns, self.kind, self.shape[0]), self.rgb)
             shape = (len(slices), *slices.kind.shape)
             stacker = FocusStacker(shape, options, self.decisions.noise, rgb=self.rgb, whole=whole)
