@@ -3,10 +3,11 @@
 import threading
 import time
 
+import numba
 import numpy as np
 import pytest
 
-from napari_focus_stack.kernels import run_bands, run_tasks, run_together, threads_here
+from napari_focus_stack.kernels import multiply_add, run_bands, run_tasks, run_together, threads_here
 
 
 @pytest.fixture(params=["1", "2", "3"])
@@ -86,3 +87,10 @@ def test_an_error_in_a_band_arrives(threads):
 
     with pytest.raises(ValueError, match="in a band"):
         run_bands(fail, 1000, 1000)
+
+
+def test_multiply_add_rounds_once():
+    compiled = multiply_add.compiled()
+    e = np.float32(2**-12)
+    # Rounded before it is added to, the square is 1 + 2 e.
+    assert numba.njit(lambda a, b, c: compiled(a, b, c))(1 + e, 1 + e, -1 - 2 * e) == e * e

@@ -158,6 +158,28 @@ def test_a_stream_of_unknown_length_and_a_reused_buffer():
     np.testing.assert_array_equal(live.result().image, known.result().image)
 
 
+@pytest.mark.parametrize("kind", ["plain", "cells", "colour", "holes"])
+def test_slices_that_stay_are_worked_on_beside_the_next_to_the_same_end(kind):
+    if kind == "cells":
+        stack = np.asarray(make_scene("cells", (128, 128), 7, "low", 0).stack)
+    else:
+        stack = gray_stack(7)
+    if kind == "colour":
+        stack = np.stack([stack, stack[::-1], stack], axis=-1)
+    if kind == "holes":
+        stack = stack.astype(np.float32)
+        stack[2:5, 20:30, 20:30] = np.nan
+    done, left = FocusStacker(stack.shape), FocusStacker(stack.shape)
+    for k, image in enumerate(stack):
+        done.add(image)
+        left.add(image, stays=True)
+        # In the middle of the stack, and at its end.
+        if k in (4, 6):
+            for name in ("image", "index", "height", "confidence"):
+                np.testing.assert_array_equal(getattr(left.result(), name), getattr(done.result(), name))
+    assert left.result().sharpness == done.result().sharpness
+
+
 def test_threads_do_not_show(monkeypatch):
     stack = gray_stack(4, (500, 301), np.uint16)
     results = []

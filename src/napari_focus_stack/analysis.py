@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .kernels import kernel, row_function_of_sums, run_bands, run_together, strips
+from .kernels import kernel, multiply_add, row_function_of_sums, run_bands, run_together, strips
 from .noise import NoiseModel
 from .pyramid import (
     FloatImage,
@@ -355,8 +355,11 @@ def _squares_of_rows(
 
 
 @row_function_of_sums
-def _add_energy_row(plane, coarse, y, gain, offset, least, line, row, out):  # type: ignore[no-untyped-def]
-    """Add the squares of row y of one Laplacian level in units of the noise to `out`; return their plain sum."""
+def _add_energy_row(plane, coarse, y, gain, offset, least, norm, keep, line, row, out):  # type: ignore[no-untyped-def]
+    """Add the squares of row y of one Laplacian level in units of the noise to `out`; return their plain sum.
+
+    To `keep` times what it holds, 0 or 1.
+    """
     h, w = plane.shape
     expand_row(coarse, y, h, line, row)
     source = plane[y]
@@ -366,7 +369,8 @@ def _add_energy_row(plane, coarse, y, gain, offset, least, line, row, out):  # t
         detail = np.float32(source[x]) - mean
         square = detail * detail
         total += square
-        out[x] += square / max(gain * mean + offset, least)
+        energy = min(square / max(multiply_add(gain, mean, offset), least) * norm, _MOST_ENERGY)
+        out[x] = multiply_add(out[x], keep, energy)
     return total
 
 
@@ -378,26 +382,25 @@ def _level_energy_band(  # type: ignore[no-untyped-def]
     h, w = planes.shape[1:]
     line = np.empty(coarse.shape[2], np.float32)
     row = np.empty(w, np.float32)
-    # Five rows each of the energy as it is, smoothed once, and smoothed twice.
-    rings = np.empty((3, 5, w), np.float32)
+    # Five rows each of the energy as it is, and smoothed once.
+    rings = np.zeros((2, 5, w), np.float32)
     for made in range(first - 4, last + 4):
         if made >= 0 and made < h:
             out = rings[0, made % 5]
-            out[:] = 0
+            keep = np.float32(0)
             for c in deciding:
-                s = _add_energy_row(planes[c], coarse[c], made, gain[c], offset[c], least, line, row, out)
+                s = _add_energy_row(planes[c], coarse[c], made, gain[c], offset[c], least, norm, keep, line, row, out)
+                keep = np.float32(1)
                 if made >= first and made < last:
                     sums[made] += s
-            for x in range(w):
-                out[x] = min(out[x] * norm, _MOST_ENERGY)
         for n in range(2):
             y = made - 2 * (n + 1)
             if y >= max(first - 2 * (1 - n), 0) and y < min(last + 2 * (1 - n), h):
                 blur_column(rings[n], y, h, 5, row)
-                blur_line(row, rings[n + 1, y % 5])
-                if y >= first and y < last:
-                    blurred = rings[n + 1, y % 5]
-                    target = energy[y] if n == 0 else smoother[y]
+                blurred = rings[1, y % 5] if n == 0 else smoother[y]
+                blur_line(row, blurred)
+                if n == 0 and y >= first and y < last:
+                    target = energy[y]
                     for x in range(w):
                         target[x] = blurred[x]
 
@@ -411,9 +414,10 @@ def _fine_energy_band(  # type: ignore[no-untyped-def]
     half = energy.shape[0]
     line = np.empty(coarse.shape[2], np.float32)
     row = np.empty(w, np.float32)
-    squares = np.empty((5, w), np.float32)
+    squares = np.zeros((5, w), np.float32)
     roots = np.empty((5, w), np.float32)
     column = np.empty(w, np.float32)
+    lanes = np.empty((2, energy.shape[1]), np.float32)
     reduced = np.empty((5, energy.shape[1]), np.float32)
     begin, end = max(first - 2, 0), min(last + 2, half)
     made = 2 * begin - 3
@@ -424,26 +428,27 @@ def _fine_energy_band(  # type: ignore[no-untyped-def]
                 if made >= h or made < 0:
                     continue
                 out = squares[made % 5]
-                out[:] = 0
+                keep = np.float32(0)
                 for c in deciding:
-                    s = _add_energy_row(planes[c], coarse[c], made, gain[c], offset[c], least, line, row, out)
+                    s = _add_energy_row(
+                        planes[c], coarse[c], made, gain[c], offset[c], least, norm, keep, line, row, out
+                    )
+                    keep = np.float32(1)
                     if made // 2 >= first and made // 2 < last:
                         sums[made] += s
                 root = roots[made % 5]
-                for x in range(w):
-                    out[x] = min(out[x] * norm, _MOST_ENERGY)
                 if magnitude.shape[0] > 0:
                     for x in range(w):
                         root[x] = np.sqrt(out[x])
             blur_column(squares, 2 * j, h, 5, column)
-            reduce_line(column, reduced[j % 5])
+            reduce_line(column, lanes, reduced[j % 5])
             if j >= first and j < last:
                 own = reduced[j % 5]
                 for x in range(own.shape[0]):
                     energy[j, x] = own[x]
                 if magnitude.shape[0] > 0:
                     blur_column(roots, 2 * j, h, 5, column)
-                    reduce_line(column, magnitude[j])
+                    reduce_line(column, lanes, magnitude[j])
         if j - 2 >= first:
             blur_column(reduced, j - 2, half, 5, line)
             blur_line(line, smooth[j - 2])

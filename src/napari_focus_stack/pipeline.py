@@ -213,7 +213,7 @@ def _fused(
             stacker.look(*(slices[n] for n in range(k, min(k + at_once, len(slices)))))
             yield Progress(done, total)
     for k, image in read_ahead(slices):
-        stacker.add(image)
+        stacker.add(image, stays=slices.at_hand)
         # Not to be held while the next one is read, nor while the result is made.
         del image
         yield Progress(done + k + 1, total)

@@ -72,6 +72,11 @@ class Run:
         self.per_slice_of_core: list[tuple[float, ...]] = []
         self.with_holes = 0
         self._slices = slices
+        # What is still to be done with the slice that was analysed last, and a second analysis, so that the next slice
+        # can be analysed meanwhile.
+        self._left: list[Callable[[], None]] = []
+        self._last = self.analysis
+        self._other: SliceAnalysis | None = None
         self._maps: HeightMaps | None = None
         self._told: Told | None = None
         self._mended: npt.NDArray[np.bool_] | None = None
@@ -167,26 +172,47 @@ class Run:
         """Slices added so far."""
         return len(self.per_slice)
 
-    def add(self, image: npt.NDArray[Any]) -> None:
-        """Take in the next slice."""
+    def add(self, image: npt.NDArray[Any], *, stays: bool = False) -> None:
+        """Take in the next slice; of one that `stays` as it is, a part is done beside the next one."""
         if self._maps is not None:
             raise InputError("a slice cannot be added after slices were shown again; start a new stack.")
         if self.count == 0:
             self._begin()
-        colour, covered = self._colour(self.count, image)
-        self._analyse(colour, covered, briefly=self.surely_transparent)
-        self.with_holes += self.analysis.holes
+        k = self.count
+        colour, covered = self._colour(k, image)
+        analysis = self._last = self._unused_analysis()
+        left, self._left = self._left, []
+        # Two chains of work that do not wait for each other at every step.
+        run_together(partial(self._analyse, analysis, colour, covered, briefly=self.surely_transparent), *left)
+        self.with_holes += analysis.holes
         if self.phase is not None:
-            self.phase.interrupted |= _blank(self.analysis)
-        run_together(*self._jobs(colour))
+            self.phase.interrupted |= _blank(analysis)
         core = self.whole.core
-        self.per_slice.append(self._measured(colour) if core is None else 0.0)
+        self.per_slice.append(self._measured(analysis, colour) if core is None else 0.0)
         if core is not None:
-            self.per_slice_of_core.append(self._measured_core(colour, core))
+            self.per_slice_of_core.append(self._measured_core(analysis, colour, core))
+        self._left = list(self._jobs(k, analysis, colour))
+        if not stays:
+            self._catch_up()
+
+    def _unused_analysis(self) -> SliceAnalysis:
+        """Return an analysis that nothing is left to be done with."""
+        if not self._left:
+            return self.analysis
+        if self._other is None:
+            self._other = self._new_analysis()
+        return self._other if self._last is self.analysis else self.analysis
+
+    def _catch_up(self) -> None:
+        """Do what is left to be done with the last slice, and hold nothing of it."""
+        left, self._left = self._left, []
+        run_together(*left)
         self.analysis.let_go()
+        self._last, self._other = self.analysis, None
 
     def _analyse(
         self,
+        analysis: SliceAnalysis,
         colour: npt.NDArray[Any],
         covered: npt.NDArray[np.bool_] | None = None,
         *,
@@ -194,14 +220,14 @@ class Run:
         planes: bool = True,
     ) -> None:
         """Analyse a slice; briefly where its sharpness and its change along z are all that is asked for."""
-        if briefly and self.analysis.levels >= LEAST_LEVELS:
-            self.analysis.glance(colour, covered, energy=True, planes=planes)
+        if briefly and analysis.levels >= LEAST_LEVELS:
+            analysis.glance(colour, covered, energy=True, planes=planes)
         else:
-            self.analysis.load(colour, covered)
+            analysis.load(colour, covered)
 
-    def _jobs(self, colour: npt.NDArray[Any]) -> Iterator[Callable[[], None]]:
-        """Yield all that is to be done with the slice that was analysed last, the longest job first."""
-        k, method, analysis = self.count, self.method, self.analysis
+    def _jobs(self, k: int, analysis: SliceAnalysis, colour: npt.NDArray[Any]) -> Iterator[Callable[[], None]]:
+        """Yield all that is to be done with slice k once it is analysed, the longest job first."""
+        method = self.method
         pyramid = method if isinstance(method, LaplacianFusion) else None
         phase = self.phase
         if phase is not None:
@@ -224,6 +250,7 @@ class Run:
     def revisit(self, k: int, image: npt.NDArray[Any]) -> None:
         """Take in slice k again, for methods of two visits."""
         method = self._second_visit()
+        self._catch_up()
         if self._maps is None:
             self._maps = self._height_maps()
             method.decide(self._maps)
@@ -241,6 +268,7 @@ class Run:
             raise InputError(
                 f"a first look was taken at {self._slices} slices; add all of them before the result, got {self.count}."
             )
+        self._catch_up()
         transparent = self._transparent()
         fused, measured, maps = self._image_and_maps()
         return FocusStackResult(
@@ -269,8 +297,8 @@ class Run:
             # The planes, which the method may have rebuilt the image in, are free again, and all buffers of the
             # analysis make room for the maps.
             self.analysis.release()
-            self._analyse(image, briefly=True, planes=False)
-            fused.append((image, self._measured(image)))
+            self._analyse(self.analysis, image, briefly=True, planes=False)
+            fused.append((image, self._measured(self.analysis, image)))
             self.analysis.release()
 
         def find() -> None:
@@ -286,14 +314,15 @@ class Run:
 
     def part(self) -> Part:
         """Return what the pixels of the core have, of a run that sees a part of an image."""
+        self._catch_up()
         h, w = self.kind.shape[:2]
         core = self.whole.core or (slice(0, h), slice(0, w))
         found: dict[str, Any] = {}
 
         def fuse() -> None:
             image = self.method.image()
-            self._analyse(image, briefly=True, planes=False)
-            found["fused"] = self._measured_core(image, core)
+            self._analyse(self.analysis, image, briefly=True, planes=False)
+            found["fused"] = self._measured_core(self.analysis, image, core)
             found["image"] = self._shaped(image[core])
             self.analysis.release()
 
@@ -388,13 +417,12 @@ class Run:
         told, self._told = self._told, None
         return told
 
-    def _measured(self, colour: npt.NDArray[Any]) -> float:
-        """Return the chosen measure of the image that was loaded last."""
-        if _blank(self.analysis):
+    def _measured(self, analysis: SliceAnalysis, colour: npt.NDArray[Any]) -> float:
+        """Return the chosen measure of an image and its analysis."""
+        if _blank(analysis):
             return 0.0
         if self.options.sharpness_measure != "focus":
             return sharpness(colour, self.options.sharpness_measure, rgb=False, noise=self.noise)
-        analysis = self.analysis
         # The mean above black: a float stack's scaled zero is its darkest pixel, not black.
         black = -analysis.scaling.shift * analysis.scaling.scale
         return focus_from_energies(
@@ -404,9 +432,10 @@ class Run:
             analysis.noise_gains,
         )
 
-    def _measured_core(self, colour: npt.NDArray[Any], core: tuple[slice, slice]) -> tuple[float, ...]:
-        """Return what the measure of the image that was loaded last is made of, in a core."""
-        analysis = self.analysis
+    def _measured_core(
+        self, analysis: SliceAnalysis, colour: npt.NDArray[Any], core: tuple[slice, slice]
+    ) -> tuple[float, ...]:
+        """Return what the measure of an image and its analysis is made of, in a core."""
         if self.options.sharpness_measure != "focus":
             known = analysis.valid is None or analysis.valid[0][core].any()
             own = np.ascontiguousarray(colour[core])

@@ -91,13 +91,17 @@ class FocusStacker:
         """Slices added so far."""
         return len(self._pending) + (self._run.count if self._run else 0)
 
-    def add(self, image: npt.ArrayLike) -> None:
+    def add(self, image: npt.ArrayLike, *, stays: bool = False) -> None:
         """Take in the next slice, in order along z.
 
         Parameters
         ----------
         image : array-like, shape (y, x) or (y, x, c)
             All slices of one shape and dtype.
+        stays : bool
+            Nothing changes the array before the next slice is added or a result asked for, unlike the buffer of a
+            live camera. Part of the work on it is then done beside that on the next slice, which is faster; the
+            result is the same.
 
         Raises
         ------
@@ -107,12 +111,12 @@ class FocusStacker:
         """
         array = np.asarray(image)
         if self._run is not None:
-            self._run.add(array)
+            self._run.add(array, stays=stays)
             return
         kind, slices = self._kind(array)
         if self._noise is not None:
             self._run = Run(kind, slices, self.options, self._noise, self._alignment, self.whole)
-            self._run.add(array)
+            self._run.add(array, stays=stays)
             return
         if self._pending:
             kind_of_first, _ = self._kind(self._pending[0])

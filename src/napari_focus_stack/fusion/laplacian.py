@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..analysis import SliceAnalysis
-from ..kernels import kernel, row_function, run_bands, run_together, strips
+from ..kernels import kernel, multiply_add, row_function, run_bands, run_together, strips
 from ..pyramid import FloatImage, blur5, expand, expand_row, reduce, size_of, with_detail
 from .accumulator import FusionSetting
 from .fluorescence import GlowingLight
@@ -242,7 +242,12 @@ def _counted_in(new, old):  # type: ignore[no-untyped-def]
     u *= u
     u *= u
     part = one / (one + u)
-    total = larger * (one + u * (c0 + u * (c1 + u * (c2 + u * (c3 + u * (c4 + u * c5))))))
+    root = multiply_add(u, c5, c4)
+    root = multiply_add(u, root, c3)
+    root = multiply_add(u, root, c2)
+    root = multiply_add(u, root, c1)
+    root = multiply_add(u, root, c0)
+    total = larger * multiply_add(u, root, one)
     return part if new >= old else u * part, total
 
 
@@ -278,10 +283,10 @@ def _mix_finest_band(  # type: ignore[no-untyped-def]
                 for x in range(w):
                     part, sums[x] = _counted_in(strengths[x], sums[x])
                     share[x] = part
-                    out[x] += part * (np.float32(source[x]) - around[x] - out[x])
+                    out[x] = multiply_add(part, np.float32(source[x]) - around[x] - out[x], out[x])
             else:
                 for x in range(w):
-                    out[x] += share[x] * (np.float32(source[x]) - around[x] - out[x])
+                    out[x] = multiply_add(share[x], np.float32(source[x]) - around[x] - out[x], out[x])
         if squares.shape[0] > 0:
             _add_squares(share, squares[y])
         if low.shape[0] > 0:
@@ -312,4 +317,4 @@ def _mix_band(fine, coarse, strength, mean, total, squares, first, last):  # typ
             source = fine[c, y]
             out = mean[c, y]
             for x in range(w):
-                out[x] += share[x] * (source[x] - around[x] - out[x])
+                out[x] = multiply_add(share[x], source[x] - around[x] - out[x], out[x])
