@@ -116,7 +116,7 @@ class AlignmentEstimator:
         self._last: tuple[int, Bands] | None = None
         self._stray: tuple[int, Bands] | None = None
         self._likeness: dict[int, float] = {}
-        self._changes: list[FloatArray] = []
+        self._changes: FloatArray | float = 0.0
         self._blocks: list[FloatArray] = []
         self._step_px = 1
 
@@ -153,7 +153,7 @@ class AlignmentEstimator:
             rigid = fit(template[1], bands, SIMILARITY, last.rigid.motion if last else None)
         self._links.append(_Link(template[0], k, found, rigid))
         if self._model == "auto":
-            self._changes.append(changes(template[1], bands, found.motion))
+            self._changes = self._changes + changes(template[1], bands, found)
         return True
 
     def _length_px(self, motion: FloatArray) -> float:
@@ -231,7 +231,7 @@ class AlignmentEstimator:
 
     def _explained(self) -> float:
         """Return the share of what changes from slice to slice that moving takes away, at most, of all levels."""
-        as_it_lies, moved = np.sum(self._changes, axis=0)
+        as_it_lies, moved = np.asarray(self._changes)
         return max(0.0, float(np.max(1 - moved / np.maximum(as_it_lies, 1e-30))))
 
     def _way_px(self, steps: FloatArray) -> float:
