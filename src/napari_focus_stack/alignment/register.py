@@ -230,7 +230,7 @@ def changes(template: Bands, other: Bands, found: Fit) -> FloatArray:
     Shares of the energy, 0 to 1. What blur changes hardly shows at coarse levels, but a motion does.
     """
     as_it_lies = [_correlation(*images) for images in zip(template.images, other.images, strict=True)]
-    return 1 - np.square([as_it_lies, found.correlations])
+    return 1 - np.stack([np.array(as_it_lies), found.correlations]) ** 2
 
 
 def _correlation(template: FloatImage, other: FloatImage) -> float:
