@@ -303,6 +303,20 @@ def test_a_slice_of_something_else_does_not_move_the_others(spoil, place, moving
         assert psnr(result.image, moving.truth, moving.data_range) > 28
 
 
+@pytest.mark.parametrize("place", [0, 3, 6])  # not the middle one, which the drift is told from
+def test_two_slices_upside_down_are_left_out_like_one(place, moving, drift):
+    stack = moving.stack.copy()
+    pair = [place, place + 1]
+    stack[pair] = stack[pair][:, ::-1, ::-1]
+    result = focus_stack(stack, align="similarity")
+    slices = result.alignment.slices
+    assert [k for k, one in enumerate(slices) if one.left_out] == pair
+    assert [k for k, one in enumerate(slices) if not one.estimated] == pair
+    assert len(result.alignment.warnings) == 1
+    assert result.alignment.warnings[0].startswith(f"Slices {pair[0]}, {pair[1]} (counted from 0) hardly resemble")
+    assert np.delete(residuals_px(result.alignment, drift, moving.textured), pair).max() < 0.8
+
+
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (7, 9), (40, 40)])
 def test_nothing_to_align_by_is_said_and_changes_nothing(model, size):

@@ -5,6 +5,7 @@ Slices are looked at once, in order; nothing that is kept grows with their numbe
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -115,8 +116,10 @@ class AlignmentEstimator:
         # The last slice that was aligned, and one after it that was not.
         self._last: tuple[int, Bands] | None = None
         self._stray: tuple[int, Bands] | None = None
+        # The last one before two that resemble only each other.
+        self._earlier: tuple[int, Bands] | None = None
         self._likeness: dict[int, float] = {}
-        self._changes: list[FloatArray] = []
+        self._changes: FloatArray | float = 0.0
         self._blocks: list[FloatArray] = []
         self._step_px = 1
 
@@ -132,12 +135,16 @@ class AlignmentEstimator:
     def _add_motion(self, k: int, bands: Bands) -> None:
         self._step_px = bands.scales[-1]
         if self._last is None or self._linked(self._last, k, bands):
-            self._last, self._stray = (k, bands), None
+            self._earlier = None
         elif self._stray is not None and self._linked(self._stray, k, bands):
             # The one before was as good; what came before it was the stray, or the scene has changed.
-            self._last, self._stray = (k, bands), None
+            self._earlier = self._last
+        elif self._earlier is not None and self._linked(self._earlier, k, bands):
+            self._earlier = None
         else:
             self._stray = (k, bands)
+            return
+        self._last, self._stray = (k, bands), None
 
     def _linked(self, template: tuple[int, Bands], k: int, bands: Bands) -> bool:
         freedom = ALIGN_MODELS[self._model].freedom
@@ -153,7 +160,7 @@ class AlignmentEstimator:
             rigid = fit(template[1], bands, SIMILARITY, last.rigid.motion if last else None)
         self._links.append(_Link(template[0], k, found, rigid))
         if self._model == "auto":
-            self._changes.append(changes(template[1], bands, found.motion))
+            self._changes = self._changes + changes(template[1], bands, found)
         return True
 
     def _length_px(self, motion: FloatArray) -> float:
@@ -161,7 +168,7 @@ class AlignmentEstimator:
 
     def result(self) -> Alignment:
         """Return the alignment of the slices so far."""
-        linked = {k for link in self._links for k in (link.of, link.to)}
+        linked = _ends(self._chain())
         reference = min(linked, key=lambda k: (abs(k - self._count // 2), k)) if linked else self._count // 2
         steps = self._steps()
         model, reason = self._decided(steps, linked)
@@ -192,18 +199,28 @@ class AlignmentEstimator:
             )
         return Alignment(model, (h, w), reference, slices, "; ".join(told), warnings)
 
+    def _chain(self) -> list[_Link]:
+        """Return the links without those of two slices that resemble each other and no others, though most do."""
+        ends = Counter(k for link in self._links for k in (link.of, link.to))
+        chain = [link for link in self._links if max(ends[link.of], ends[link.to]) > 1]
+        return chain if self._are_alike(chain) and 2 * len(_ends(chain)) > self._count else self._links
+
+    @staticmethod
+    def _are_alike(links: list[_Link]) -> bool:
+        return bool(links) and bool(np.median([link.fit.correlation for link in links]) >= _ALIKE)
+
     def _steps(self) -> FloatArray:
         """Return the motion from every slice to the next, made steady."""
-        steps = self._steadied([link.fit for link in self._links])
+        steps = self._steadied([link.fit for link in self._chain()])
         if steps[:, SIMILARITY:].any():
             return steps
         # What stretch and shear took of blur that changes was missing in zoom, which was off by up to 0.7 px.
-        return self._steadied([link.rigid for link in self._links])
+        return self._steadied([link.rigid for link in self._chain()])
 
     def _steadied(self, fits: list[Fit]) -> FloatArray:
         count = max(self._count - 1, 0)
         motions, errors = np.zeros((count, PARAMETERS)), np.full((count, PARAMETERS), np.inf)
-        for link, found in zip(self._links, fits, strict=True):
+        for link, found in zip(self._chain(), fits, strict=True):
             between = slice(link.of, link.to)
             motions[between] = found.motion / (link.to - link.of)
             errors[between] = found.error / (link.to - link.of)
@@ -231,7 +248,7 @@ class AlignmentEstimator:
 
     def _explained(self) -> float:
         """Return the share of what changes from slice to slice that moving takes away, at most, of all levels."""
-        as_it_lies, moved = np.sum(self._changes, axis=0)
+        as_it_lies, moved = np.asarray(self._changes)
         return max(0.0, float(np.max(1 - moved / np.maximum(as_it_lies, 1e-30))))
 
     def _way_px(self, steps: FloatArray) -> float:
@@ -279,13 +296,15 @@ class AlignmentEstimator:
         return gains, offsets
 
     def _correlations(self, reference: int) -> dict[int, float]:
-        return {(link.to if link.to > reference else link.of): link.fit.correlation for link in self._links}
+        return {(link.to if link.to > reference else link.of): link.fit.correlation for link in self._chain()}
 
     def _foreign(self, linked: set[int]) -> set[int]:
         """Return slices that resemble none of their neighbours, in a stack whose slices do."""
-        if not linked or np.median([link.fit.correlation for link in self._links]) < _ALIKE:
+        if not self._are_alike(self._chain()):
             return set()
-        return {k for k in range(self._count) if k not in linked and self._likeness.get(k, 0.0) < _LEAST_CORRELATION}
+        pairs = _ends(self._links) - linked
+        unlike = {k for k in range(self._count) if self._likeness.get(k, 0.0) < _LEAST_CORRELATION} - linked
+        return pairs | unlike
 
     def _warnings(self, linked: set[int], foreign: set[int]) -> tuple[str, ...]:
         if not linked:
@@ -298,7 +317,7 @@ class AlignmentEstimator:
         if stray:
             were = "were moved as their" if len(stray) > 1 else "was moved as its"
             told.append(f"{_named(stray)} could not be aligned and {were} neighbours are.")
-        joined = {k for link in self._links for k in range(link.of, link.to)}
+        joined = {k for link in self._chain() for k in range(link.of, link.to)}
         gaps = [k for k in range(min(linked), max(linked)) if k not in joined]
         if gaps:
             told.append(
@@ -306,6 +325,10 @@ class AlignmentEstimator:
                 "there as elsewhere."
             )
         return tuple(told)
+
+
+def _ends(links: list[_Link]) -> set[int]:
+    return {k for link in links for k in (link.of, link.to)}
 
 
 def _named(slices: list[int]) -> str:

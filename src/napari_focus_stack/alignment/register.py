@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -175,13 +176,18 @@ class Fit:
         move half a diagonal away from it. Zero beyond what was asked for.
     error : float array, shape (6,)
         Expected errors of `motion`; infinite where nothing tells.
-    correlation : float
-        Of the finest band-passed images so aligned.
+    correlations : float array
+        Of the band-passed images so aligned, coarsest first.
     """
 
     motion: FloatArray
     error: FloatArray
-    correlation: float
+    correlations: FloatArray
+
+    @property
+    def correlation(self) -> float:
+        """Of the finest images."""
+        return float(self.correlations[-1]) if len(self.correlations) else 0.0
 
 
 def fit(template: Bands, other: Bands, freedom: int = SIMILARITY, start: FloatArray | None = None) -> Fit:
@@ -202,31 +208,52 @@ def fit(template: Bands, other: Bands, freedom: int = SIMILARITY, start: FloatAr
     """
     matrix = _first_guess(template, other, start)
     found: _Solution | None = None
-    correlation = 0.0
+    levels: list[_Equations] = []
     for count in range(1, len(template.images) + 1):
         for _ in range(_ITERATIONS):
             levels = [_Equations.of(template, other, matrix, level) for level in range(count)]
-            correlation = levels[-1].correlation
             found = _solved(levels, freedom)
             if found is None:
                 break
             matrix = composed(matrix, inverted(motion_matrix(found.motion, template.shape)))
             if np.abs(found.motion).max() < _SMALL_STEP * template.scales[count - 1]:
                 break
+    correlations = np.array([level.correlation for level in levels])
     if found is None:
-        return Fit(np.zeros(PARAMETERS), np.full(PARAMETERS, np.inf), correlation)
-    return Fit(matrix_motion(matrix, template.shape), found.error, correlation)
+        return Fit(np.zeros(PARAMETERS), np.full(PARAMETERS, np.inf), correlations)
+    return Fit(matrix_motion(matrix, template.shape), found.error(freedom), correlations)
 
 
-def changes(template: Bands, other: Bands, motion: FloatArray) -> FloatArray:
+def changes(template: Bands, other: Bands, found: Fit) -> FloatArray:
     """Return what one slice does not show of another, as it lies and as moved, at every level, shape (2, levels).
 
     Shares of the energy, 0 to 1. What blur changes hardly shows at coarse levels, but a motion does.
     """
-    matrices = IDENTITY, motion_matrix(motion, template.shape)
-    levels = range(len(template.images))
-    correlations = [[_Equations.of(template, other, m, level).correlation for level in levels] for m in matrices]
-    return 1 - np.square(correlations)
+    as_it_lies = [_correlation(*images) for images in zip(template.images, other.images, strict=True)]
+    return 1 - np.stack([np.array(as_it_lies), found.correlations]) ** 2
+
+
+def _correlation(template: FloatImage, other: FloatImage) -> float:
+    """Return how much alike images are as they lie, in the rows that equations are made of."""
+    rows, columns = _compared(template.shape)
+    one, another = (np.ravel(image[rows, columns]) for image in (template, other))
+    aa, ab, bb = float(one @ one), float(one @ another), float(another @ another)
+    return _correlated(float(one.size), float(one.sum()), aa, float(another.sum()), bb, ab)
+
+
+def _correlated(count: float, a1: float, aa: float, b1: float, bb: float, ab: float) -> float:
+    """Return the correlation of a and b by their sums, and those of their squares and products."""
+    count = max(count, 1.0)
+    spread = max(aa - a1**2 / count, 0) * max(bb - b1**2 / count, 0)
+    return float((ab - a1 * b1 / count) / np.sqrt(spread)) if spread > 0 else 0.0
+
+
+def _compared(shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Return the rows and columns of an image that are compared."""
+    h, w = shape
+    every = _ROW_STEP if h > _FEW_ROWS else 1
+    margin = max(min(_MARGIN_PX, min(h, w) // 8), 2)
+    return slice(-(-margin // every) * every, h - margin, every), slice(margin, w - margin)
 
 
 def _first_guess(template: Bands, other: Bands, start: FloatArray | None) -> Affine:
@@ -276,7 +303,7 @@ def _phase_shift(template: FloatImage, other: FloatImage) -> FloatArray:
     """Return the whole shift of largest phase correlation, in px of these images."""
     from scipy import fft
 
-    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in template.shape)).astype(np.float32)
+    window = _window(template.shape)
     spectrum = np.conj(fft.rfft2(template * window)) * fft.rfft2(other * window)
     size = np.abs(spectrum)
     # Half whitened: noise beyond what the optics pass would drown the peak otherwise.
@@ -286,10 +313,24 @@ def _phase_shift(template: FloatImage, other: FloatImage) -> FloatArray:
     return np.where(place > n / 2, place - n, place)
 
 
+@lru_cache(maxsize=4)
+def _window(shape: tuple[int, ...]) -> FloatImage:
+    return np.outer(*(np.hanning(n + 2)[1:-1] for n in shape)).astype(np.float32)
+
+
 @dataclass(frozen=True, eq=False)
 class _Solution:
     motion: FloatArray
-    error: FloatArray
+    back: FloatArray
+    parts: list[_Reduced]
+
+    def error(self, freedom: int) -> FloatArray:
+        """Return how far groups of rows disagree on the motion, shape (6,)."""
+        groups = np.sum([part.by_group(freedom) for part in self.parts], axis=0)
+        apart = (groups - groups.mean(axis=0)) @ self.back
+        error = np.zeros(PARAMETERS)
+        error[:freedom] = np.sqrt(_GROUPS / (_GROUPS - 1) * np.sum(apart**2, axis=0))
+        return error
 
 
 @dataclass(frozen=True, eq=False)
@@ -316,55 +357,72 @@ class _Equations:
         local = np.column_stack([by_shape, (by_shape @ origin + matrix[:, 2] - origin) / scale])
         (middle_y, middle_x), half = _frame(image.shape)
         sums = np.zeros((h, 27))
-        every = _ROW_STEP if h > _FEW_ROWS else 1
-        margin = max(min(_MARGIN_PX, min(h, w) // 8), 2)
-        band = image, other.images[level], local, np.float32(middle_x), np.float32(1 / half), every, margin, sums
+        rows, columns = _compared(image.shape)
+        seen = rows.step, columns.start
+        band = image, other.images[level], local, np.float32(middle_x), np.float32(1 / half), *seen, sums
         run_bands(_equations_band, h, w, *band)
         y = ((np.arange(h) - middle_y) / half)[:, None]
         one, by_y, by_yy = np.stack([np.ones(h), y[:, 0], y[:, 0] ** 2]) @ sums
         left, right = np.zeros((8, 8)), np.zeros(8)
         for a in range(2):
-            rows = slice(3 * a, 3 * a + 3)
+            part = slice(3 * a, 3 * a + 3)
             for b in range(2):
                 i = 3 * (a + b)
-                left[rows, 3 * b : 3 * b + 3] = [
+                left[part, 3 * b : 3 * b + 3] = [
                     [one[i], by_y[i], one[i + 1]],
                     [by_y[i], by_yy[i], by_y[i + 1]],
                     [one[i + 1], by_y[i + 1], one[i + 2]],
                 ]
             for j, i in ((6, 9 + 2 * a), (7, 13 + 2 * a)):
-                left[rows, j] = left[j, rows] = one[i], by_y[i], one[i + 1]
-            right[rows] = one[17 + 2 * a], by_y[17 + 2 * a], one[18 + 2 * a]
+                left[part, j] = left[j, part] = one[i], by_y[i], one[i + 1]
+            right[part] = one[17 + 2 * a], by_y[17 + 2 * a], one[18 + 2 * a]
         aa, a1, ab, b1, bb, count = (float(v) for v in one[21:])
         left[6:, 6:] = [[aa, a1], [a1, count]]
         right[6:] = ab, b1
         count = max(count, 1.0)
-        spread = max(aa - a1**2 / count, 0) * max(bb - b1**2 / count, 0)
-        correlation = float((ab - a1 * b1 / count) / np.sqrt(spread)) if spread > 0 else 0.0
+        correlation = _correlated(count, a1, aa, b1, bb, ab)
         return cls(left, right, bb, count, correlation, scale, sums, y)
 
-    def reduced(self, freedom: int) -> tuple[FloatArray, FloatArray, FloatArray] | None:
-        """Return curvature, slope and the slope of every group of rows for the motion in px of the slice, weighted.
+    def reduced(self, freedom: int) -> _Reduced | None:
+        """Return the equations of the motion alone, in px of the slice, weighted.
 
         None where this level tells nothing.
         """
         motion = _MOTIONS[:freedom]
         curved, mixed, own = motion @ self.left[:6, :6] @ motion.T, motion @ self.left[:6, 6:], self.left[6:, 6:]
-        if not (np.diag(own) > 0).all() or not (np.diag(curved) > 0).all() or np.linalg.det(own) <= 0:
+        if not (np.diag(own) > 0).all() or not (np.diag(curved) > 0).all():
             return None
-        solved = np.linalg.solve(own, np.column_stack([self.right[6:], mixed.T]))
-        gain, offset = solved[:, 0]
-        if self.square <= 0 or gain * np.sqrt(own[0, 0]) < _LEAST_GAIN * np.sqrt(self.square):
+        (aa, a1), (_, count) = own.tolist()
+        area = aa * count - a1**2
+        if area <= 0:
             return None
-        curved = (curved - mixed @ solved[:, 1:]) * (gain / self.scale) ** 2
-        slope = (motion @ self.right[:6] - mixed @ solved[:, 0]) * gain / self.scale
+        back = np.array([[count, -a1], [-a1, aa]]) / area
+        gain, offset = (back @ self.right[6:]).tolist()
+        if self.square <= 0 or gain * np.sqrt(aa) < _LEAST_GAIN * np.sqrt(self.square):
+            return None
         rest = max(1 - self.correlation**2, _LEAST_REST)
-        weight = self.count / (rest * self.square)
-        by_row = self.rows[:, 17:21] - gain * self.rows[:, 9:13] - offset * self.rows[:, 13:17]
-        slopes = np.stack([by_row, self.y * by_row], axis=-1)[:, [0, 0, 1, 2, 2, 3], [0, 1, 0, 0, 1, 0]]
+        weight, per_px = self.count / (rest * self.square), gain / self.scale
+        curvature = weight * per_px**2 * (curved - mixed @ back @ mixed.T)
+        slope = weight * per_px * (motion @ self.right[:6] - mixed @ (gain, offset))
+        return _Reduced(curvature, slope, self, gain, offset, weight * per_px)
+
+
+@dataclass(frozen=True, eq=False)
+class _Reduced:
+    curvature: FloatArray
+    slope: FloatArray
+    level: _Equations
+    gain: float
+    offset: float
+    weight: float
+
+    def by_group(self, freedom: int) -> FloatArray:
+        """Return the slope of every group of rows."""
+        rows = self.level.rows
+        by_row = rows[:, 17:21] - self.gain * rows[:, 9:13] - self.offset * rows[:, 13:17]
+        slopes = np.stack([by_row, self.level.y * by_row], axis=-1)[:, [0, 0, 1, 2, 2, 3], [0, 1, 0, 0, 1, 0]]
         edges = np.arange(_GROUPS) * len(slopes) // _GROUPS
-        groups = np.add.reduceat(slopes, edges, axis=0) @ motion.T * (gain / self.scale)
-        return weight * curved, weight * slope, weight * groups
+        return self.weight * np.add.reduceat(slopes, edges, axis=0) @ _MOTIONS[:freedom].T
 
 
 def _solved(levels: Sequence[_Equations], freedom: int) -> _Solution | None:
@@ -372,55 +430,62 @@ def _solved(levels: Sequence[_Equations], freedom: int) -> _Solution | None:
     parts = [part for level in levels if (part := level.reduced(freedom)) is not None]
     if not parts:
         return None
-    curvature, slope, groups = (np.sum([part[i] for part in parts], axis=0) for i in range(3))
+    curvature = np.sum([part.curvature for part in parts], axis=0)
     size = np.sqrt(np.maximum(np.diag(curvature), 0))
     if not (size > 0).all() or not np.linalg.cond(curvature / np.outer(size, size)) < _WORST_CONDITION:
         return None
     back = np.linalg.inv(curvature)
-    finest = levels[-1]
-    motion, error = np.zeros(PARAMETERS), np.zeros(PARAMETERS)
-    motion[:freedom] = back @ slope
-    apart = (groups - groups.mean(axis=0)) @ back
-    error[:freedom] = np.sqrt(_GROUPS / (_GROUPS - 1) * np.sum(apart**2, axis=0))
-    side = np.sqrt(finest.count) * finest.scale
-    return _Solution(motion, error) if np.abs(motion).max() < _LARGEST_STEP * side else None
+    motion = np.zeros(PARAMETERS)
+    motion[:freedom] = back @ np.sum([part.slope for part in parts], axis=0)
+    side = np.sqrt(levels[-1].count) * levels[-1].scale
+    return _Solution(motion, back, parts) if np.abs(motion).max() < _LARGEST_STEP * side else None
 
 
 @kernel_of_sums
 def _equations_band(template, other, matrix, middle, per_px, every, margin, sums, first, last):  # type: ignore[no-untyped-def]
     """Write the sums along every row that the normal equations are made of; x counts from the middle."""
     h, w = template.shape
-    moved = np.empty(w, np.float32)
-    known = np.empty(w, np.float32)
+    inner = max(w - 2 * margin, 0)
+    moved = np.empty(inner, np.float32)
+    known = np.empty(inner, np.float32)
     for y in range(max(first, margin), min(last, h - margin)):
         if y % every != 0:
             continue
-        row_y = matrix[0, 0] * y + matrix[0, 2]
-        row_x = matrix[1, 0] * y + matrix[1, 2]
-        for x in range(margin, w - margin):
+        row_y = matrix[0, 0] * y + matrix[0, 1] * margin + matrix[0, 2]
+        row_x = matrix[1, 0] * y + matrix[1, 1] * margin + matrix[1, 2]
+        for x in range(inner):
             sy = row_y + matrix[0, 1] * x
             sx = row_x + matrix[1, 1] * x
             inside = sy >= margin and sx >= margin and sy <= h - 1 - margin and sx <= w - 1 - margin
             sy = min(max(sy, 1.0), h - 2.0)
             sx = min(max(sx, 1.0), w - 2.0)
-            i, j = int(sy), int(sx)
+            # Without a sign: indices that may be negative take three times as long.
+            i, j = np.uint32(sy), np.uint32(sx)
+            below_i, right_j = i + np.uint32(1), j + np.uint32(1)
             v, u = np.float32(sy - i), np.float32(sx - j)
-            upper = other[i, j] + u * (other[i, j + 1] - other[i, j])
-            lower = other[i + 1, j] + u * (other[i + 1, j + 1] - other[i + 1, j])
+            upper = other[i, j] + u * (other[i, right_j] - other[i, j])
+            lower = other[below_i, j] + u * (other[below_i, right_j] - other[below_i, j])
             moved[x] = upper + v * (lower - upper)
             known[x] = np.float32(1) if inside else np.float32(0)
         s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = np.float32(0)
         t0 = t1 = t2 = t3 = t4 = t5 = t6 = t7 = np.float32(0)
         r0 = r1 = r2 = r3 = np.float32(0)
         aa = a1 = ab = b1 = bb = n = np.float32(0)
-        row, above, below = template[y], template[y - 1], template[y + 1]
-        for x in range(margin, w - margin):
+        # Views that start where they are read: indices that might be negative keep the loop from being vectorised.
+        row, above, below = (
+            template[y, margin : w - margin],
+            template[y - 1, margin : w - margin],
+            template[y + 1, margin : w - margin],
+        )
+        before, after = template[y, margin - 1 : w - margin - 1], template[y, margin + 1 : w - margin + 1]
+        start = np.float32(margin) - middle
+        for x in range(inner):
             m = known[x]
             gy = m * np.float32(0.5) * (below[x] - above[x])
-            gx = m * np.float32(0.5) * (row[x + 1] - row[x - 1])
+            gx = m * np.float32(0.5) * (after[x] - before[x])
             a = m * row[x]
             b = m * moved[x]
-            away = (np.float32(x) - middle) * per_px
+            away = (np.float32(x) + start) * per_px
             ay = away * gy
             ax = away * gx
             s0 += gy * gy

@@ -81,16 +81,15 @@ def _moves(motion: FloatArray, error: FloatArray, least_error_px: float) -> bool
 
 def _course(motion: FloatArray, error: FloatArray, known: npt.NDArray[np.bool_]) -> FloatArray:
     """Return a robust straight line along z; a constant where there are few estimates."""
-    z = np.linspace(-1, 1, len(motion))
-    design = np.stack([np.ones_like(z), z], axis=1)[:, : 2 if known.sum() >= _LINKS_FOR_SLOPE else 1]
+    z = np.linspace(-1, 1, len(motion))[known]
+    sloped = known.sum() >= _LINKS_FOR_SLOPE
     trust = 1 / error[known] ** 2
-    weight = trust.copy()
-    course = np.zeros_like(motion)
+    weight = trust / trust.max()
     for _ in range(_ROUNDS):
-        root = np.sqrt(weight)[:, None]
-        found, *_ = np.linalg.lstsq(design[known] * root, motion[known] * root[:, 0], rcond=None)
-        course = design @ found
-        rest = np.abs(motion - course)[known]
+        middle = weight @ z / weight.sum()
+        mean = weight @ motion[known] / weight.sum()
+        slope = weight @ ((z - middle) * (motion[known] - mean)) / (weight @ (z - middle) ** 2) if sloped else 0.0
+        rest = np.abs(motion[known] - mean - slope * (z - middle))
         usual = np.maximum(error[known], 1.5 * np.median(rest))
-        weight = trust * np.minimum(1, usual / np.maximum(rest, 1e-30))
-    return course
+        weight = trust / trust.max() * np.minimum(1, usual / np.maximum(rest, 1e-30))
+    return np.asarray(mean + slope * (np.linspace(-1, 1, len(motion)) - middle))
