@@ -459,7 +459,7 @@ def _equations_band(template, other, matrix, middle, per_px, every, margin, sums
             inside = sy >= margin and sx >= margin and sy <= h - 1 - margin and sx <= w - 1 - margin
             sy = min(max(sy, 1.0), h - 2.0)
             sx = min(max(sx, 1.0), w - 2.0)
-            # Without a sign: indices that may be negative take three times as long.
+            # Without a sign: an index that may be negative is looked at once more.
             i, j = np.uint32(sy), np.uint32(sx)
             below_i, right_j = i + np.uint32(1), j + np.uint32(1)
             v, u = np.float32(sy - i), np.float32(sx - j)
