@@ -189,9 +189,13 @@ class Run:
             self.phase.interrupted |= _blank(analysis)
         core = self.whole.core
         self.per_slice.append(self._measured(analysis, colour) if core is None else 0.0)
-        if core is not None:
-            self.per_slice_of_core.append(self._measured_core(analysis, colour, core))
         self._left = list(self._jobs(k, analysis, colour))
+        if core is not None:
+
+            def measure() -> None:
+                self.per_slice_of_core.append(self._measured_core(analysis, colour, core))
+
+            self._left.append(measure)
         if not stays:
             self._catch_up()
 
