@@ -72,9 +72,9 @@ class SliceAnalysis:
         Mean square of each detail level over pixels and deciding channels, scaled.
     mean_intensity : float
         Mean over pixels and deciding channels, scaled.
-    valid : list of float32 arrays or None
+    valid : list of arrays or None
         Share of finite pixels behind every pixel of every level, base included,
-        or None when all are finite and covered.
+        or None when all are finite and covered. That of level 0 is a boolean array, the others are float32.
     holes : bool
         Whether there are non-finite pixels.
     """
@@ -98,7 +98,7 @@ class SliceAnalysis:
         self.noise_gains = noise_gains(levels)
         self.level_energies = np.zeros(levels)
         self.mean_intensity = 0.0
-        self.valid: list[FloatImage] | None = None
+        self.valid: list[npt.NDArray[Any]] | None = None
         self.holes = False
         self._channels = channels
         self._magnitude_shape = self.shapes[1] if magnitude else (0, 0)
@@ -263,8 +263,13 @@ class SliceAnalysis:
 
     def _remember(self, known: npt.NDArray[np.bool_]) -> None:
         """Remember how much of each pixel is known."""
-        self.valid = [known.astype(np.float32)]
-        for _ in range(self.levels):
+        # As bytes: floats of full size, of every pixel that is known, would be the largest array of a moved slice.
+        numbers = known.view(np.uint8)[:, :, None]
+        numbers.flags.writeable = False
+        half = np.empty(self.shapes[1], np.float32)
+        run_bands(halve_band, *half.shape, numbers, 0, half, np.zeros(len(known)))
+        self.valid = [known, half]
+        for _ in range(1, self.levels):
             self.valid.append(reduce(self.valid[-1]))
 
     def _fine_energy(self) -> None:

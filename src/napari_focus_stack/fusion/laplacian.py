@@ -26,13 +26,16 @@ from ..pyramid import FloatImage, blur5, expand, expand_row, reduce, size_of, wi
 from .accumulator import FusionSetting
 from .fluorescence import GlowingLight
 from .follow import FollowingMean
-from .strength import LEAST_VALID, NOTHING, strength
+from .strength import LEAST_VALID, strength
 from .sweep import LEAST_SLICES, SliceMean
 from .value_range import ValueRange
 from .veil import lift_veils
 from .whole_pixels import MOST_SLICES, Decision, WholePixels
 
 _LEVELS_FOR_MEAN = 3
+
+# Stands for the validity of a slice all of whose pixels are known.
+_EVERYWHERE = np.empty((0, 0), np.bool_)
 
 # (A / larger A)^64 is taken by six squarings; below 0.3 the power is 0 for float32's purposes.
 _LEAST_RATIO = np.float32(0.3)
@@ -126,7 +129,7 @@ class LaplacianFusion:
             analysis.finest,
             analysis.gaussians[0],
             strengths,
-            analysis.valid[0] if analysis.valid is not None else NOTHING,
+            analysis.valid[0] if analysis.valid is not None else _EVERYWHERE,
             self._mean[0],
             self._total[0],
             self._squares[0],
@@ -272,7 +275,7 @@ def _mix_finest_band(  # type: ignore[no-untyped-def]
         expand_row(strength, y, h, line, strengths)
         if valid.shape[0] > 0:
             for x in range(w):
-                strengths[x] *= max(valid[y, x], LEAST_VALID)
+                strengths[x] *= np.float32(1) if valid[y, x] else LEAST_VALID
         sums = total[y]
         for c in range(channels):
             expand_row(coarse[c], y, h, line, around)
