@@ -42,7 +42,8 @@ def run(stack: Generated, options: dict[str, str]) -> tuple[float, float]:
     from napari_focus_stack import FocusStackOptions, focus_stack
     from napari_focus_stack.pipeline import memory_needed
 
-    focus_stack(Generated(64, 4, stack.dtype.type, stack.shape[3] if len(stack.shape) == 4 else 0), **options)
+    # Of slices enough for every step, since what is imported on the way takes as much for a small stack as for a large.
+    focus_stack(Generated(64, 10, stack.dtype.type, stack.shape[3] if len(stack.shape) == 4 else 0), **options)
     with watched() as peak:
         result = focus_stack(stack, **options)
     assert result.image.shape == stack.shape[1:]

@@ -22,6 +22,7 @@ from .pyramid import (
     expand,
     expand_row,
     halve_band,
+    halve_channel_band,
     level_shapes,
     noise_gains,
     push_pull,
@@ -242,8 +243,10 @@ class SliceAnalysis:
         sums = np.zeros((channels, h))
         half = self.gaussians[0]
         for c in range(channels):
-            numbers, lane = (source, c) if self.scaling.is_identity else (self._planes[c][:, :, None], 0)
-            run_bands(halve_band, *half.shape[1:], numbers, lane, half[c], sums[c])
+            if self._direct or not self.scaling.is_identity:
+                run_bands(halve_band, *half.shape[1:], self.finest[c], half[c], sums[c])
+            else:
+                run_bands(halve_channel_band, *half.shape[1:], source, c, half[c], sums[c])
         self.mean_intensity = self._mean(sums[self.deciding], 0)
         if reduced:
             self._reduce()
@@ -416,41 +419,44 @@ def _fine_energy_band(  # type: ignore[no-untyped-def]
     half = energy.shape[0]
     line = np.empty(coarse.shape[2], np.float32)
     row = np.empty(w, np.float32)
-    squares = np.zeros((5, w), np.float32)
-    roots = np.empty((5, w), np.float32)
+    # Five rows each of the energy and of its root, at full size, and of the energy at half size.
+    rings = np.zeros((2, 5, w), np.float32)
+    reduced = np.empty((5, energy.shape[1]), np.float32)
     column = np.empty(w, np.float32)
     lanes = np.empty((2, energy.shape[1]), np.float32)
-    reduced = np.empty((5, energy.shape[1]), np.float32)
     begin, end = max(first - 2, 0), min(last + 2, half)
     made = 2 * begin - 3
     for j in range(begin, last + 2):
-        if j < end:
-            while made < 2 * j + 2:
-                made += 1
-                if made >= h or made < 0:
-                    continue
-                out = squares[made % 5]
-                keep = np.float32(0)
-                for c in deciding:
-                    s = _add_energy_row(
-                        planes[c], coarse[c], made, gain[c], offset[c], least, norm, keep, line, row, out
-                    )
-                    keep = np.float32(1)
-                    if made // 2 >= first and made // 2 < last:
-                        sums[made] += s
-                root = roots[made % 5]
-                if magnitude.shape[0] > 0:
-                    for x in range(w):
-                        root[x] = np.sqrt(out[x])
-            blur_column(squares, 2 * j, h, 5, column)
-            reduce_line(column, lanes, reduced[j % 5])
-            if j >= first and j < last:
-                own = reduced[j % 5]
+        while j < end and made < 2 * j + 2:
+            made += 1
+            if made >= h or made < 0:
+                continue
+            out = rings[0, made % 5]
+            keep = np.float32(0)
+            for c in deciding:
+                s = _add_energy_row(planes[c], coarse[c], made, gain[c], offset[c], least, norm, keep, line, row, out)
+                keep = np.float32(1)
+                if made // 2 >= first and made // 2 < last:
+                    sums[made] += s
+            root = rings[1, made % 5]
+            if magnitude.shape[0] > 0:
+                for x in range(w):
+                    root[x] = np.sqrt(out[x])
+        # Three times the same calls: each place where a row function is called is compiled anew.
+        for n in range(3):
+            smoothing = n == 2
+            y = j - 2 if smoothing else j
+            here = y >= first and y < last
+            if y >= end or (n > 0 and not here) or (n == 1 and magnitude.shape[0] == 0):
+                continue
+            ring = reduced if smoothing else rings[n]
+            blurred = line if smoothing else column
+            blur_column(ring, y if smoothing else 2 * y, half if smoothing else h, 5, blurred)
+            if smoothing:
+                blur_line(line, smooth[y])
+            else:
+                reduce_line(column, lanes, reduced[y % 5] if n == 0 else magnitude[y])
+            if n == 0 and here:
+                own = reduced[y % 5]
                 for x in range(own.shape[0]):
-                    energy[j, x] = own[x]
-                if magnitude.shape[0] > 0:
-                    blur_column(roots, 2 * j, h, 5, column)
-                    reduce_line(column, lanes, magnitude[j])
-        if j - 2 >= first:
-            blur_column(reduced, j - 2, half, 5, line)
-            blur_line(line, smooth[j - 2])
+                    energy[y, x] = own[x]

@@ -272,13 +272,15 @@ def _mix_finest_band(  # type: ignore[no-untyped-def]
     around = np.empty(w, np.float32)
     share = np.empty(w, np.float32)
     for y in range(first, last):
-        expand_row(strength, y, h, line, strengths)
-        if valid.shape[0] > 0:
-            for x in range(w):
-                strengths[x] *= np.float32(1) if valid[y, x] else LEAST_VALID
         sums = total[y]
-        for c in range(channels):
-            expand_row(coarse[c], y, h, line, around)
+        # The strengths, and then the channels: each place where a row function is called is compiled anew.
+        for c in range(-1, channels):
+            expand_row(strength if c < 0 else coarse[c], y, h, line, strengths if c < 0 else around)
+            if c < 0:
+                if valid.shape[0] > 0:
+                    for x in range(w):
+                        strengths[x] *= np.float32(1) if valid[y, x] else LEAST_VALID
+                continue
             source = fine[c, y]
             out = mean[c, y]
             if c == 0:
