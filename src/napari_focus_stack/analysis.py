@@ -267,10 +267,10 @@ class SliceAnalysis:
     def _remember(self, known: npt.NDArray[np.bool_]) -> None:
         """Remember how much of each pixel is known."""
         # As bytes: floats of full size, of every pixel that is known, would be the largest array of a moved slice.
-        numbers = known.view(np.uint8)[:, :, None]
+        numbers = known.view(np.uint8)
         numbers.flags.writeable = False
         half = np.empty(self.shapes[1], np.float32)
-        run_bands(halve_band, *half.shape, numbers, 0, half, np.zeros(len(known)))
+        run_bands(halve_band, *half.shape, numbers, half, np.zeros(len(known)))
         self.valid = [known, half]
         for _ in range(1, self.levels):
             self.valid.append(reduce(self.valid[-1]))
