@@ -140,33 +140,35 @@ def spoilt_rows(args: argparse.Namespace) -> Iterator[str]:
             yield f"| {kind} | {place} | {', '.join(poor) or '–'} | {others:.2f} | {psnr(scene, result):.1f} | {told} |"
 
 
-def cpu_seconds(case: Callable[[], object], repeats: int = 3) -> float:
-    """Least processor time of some runs: what others do on the machine counts little."""
-    case()
-    taken = []
-    for _ in range(repeats):
-        start = time.process_time()
-        case()
-        taken.append(time.process_time() - start)
-    return min(taken)
+def cpu_seconds(cases: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median processor time of cases that are run by turns: a machine that slows down slows down all of them."""
+    taken: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(rounds + 1):
+        for name, case in cases.items():
+            start = time.process_time()
+            case()
+            taken[name].append(time.process_time() - start)
+    return {name: float(np.median(seconds[1:])) for name, seconds in taken.items()}
 
 
 def time_rows(args: argparse.Namespace) -> Iterator[str]:
-    yield "| slices | fusion, ms a slice | estimate | fusion, aligned | alignment over fusion |"
-    yield "|---|---:|---:|---:|---:|"
+    yield "| slices | model | fusion, ms a slice | estimate | fusion, aligned | alignment over fusion |"
+    yield "|---|---|---:|---:|---:|---:|"
     count = 8
     motion = Motion.drift(count, **MOTIONS["slow"])
     for name, side in (("bumps", 512), ("bumps", 1024), ("bumps", 2048), ("colour", 1024)):
-        scene = make_scene(name, (side, side), count, motion=motion)
-        alignment = estimate_alignment(scene.stack, "similarity", "gain")
-        cases = (
-            partial(focus_stack, scene.stack),
-            partial(estimate_alignment, scene.stack, "similarity", "gain"),
-            partial(focus_stack, scene.stack, alignment=alignment),
-        )
-        plain, estimate, aligned = (1000 / count * cpu_seconds(case) for case in cases)
-        over = (estimate + aligned - plain) / plain
-        yield f"| {side}², {name} | {plain:.1f} | {estimate:.1f} | {aligned:.1f} | {over:.2f} |"
+        stack = make_scene(name, (side, side), count, motion=motion).stack
+        cases: dict[str, Callable[[], object]] = {"fusion": partial(focus_stack, stack)}
+        for model in TIMED:
+            alignment = estimate_alignment(stack, model, "gain")
+            cases[f"{model}: estimate"] = partial(estimate_alignment, stack, model, "gain")
+            cases[f"{model}: aligned"] = partial(focus_stack, stack, alignment=alignment)
+        ms = {case: 1000 / count * s for case, s in cpu_seconds(cases, 8 if side == 512 else 2).items()}
+        plain = ms["fusion"]
+        for model in TIMED:
+            estimate, aligned = ms[f"{model}: estimate"], ms[f"{model}: aligned"]
+            over = (estimate + aligned - plain) / plain
+            yield f"| {side}², {name} | {model} | {plain:.1f} | {estimate:.1f} | {aligned:.1f} | {over:.2f} |"
 
 
 def folder_rows(args: argparse.Namespace) -> Iterator[str]:
@@ -181,6 +183,7 @@ def folder_rows(args: argparse.Namespace) -> Iterator[str]:
 
 
 MODELS = [name for name in ALIGN_MODELS if name not in ("none", "auto")]
+TIMED = ("similarity", "affine", "auto")
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Measure the peak memory of a run above its input, in bytes a pixel of one slice, as a Markdown table.
 
-    python benchmarks/memory.py [--size 4096]
+    python benchmarks/memory.py [--size 4096] [--align similarity] [--match-brightness gain]
 
 Every case runs in a process of its own, on slices made when they are asked for, so that the stack
 itself never lies in memory; two slices in flight belong to the figure, as do the results.
@@ -37,17 +37,19 @@ class Generated:
         return np.roll(self._noise, k, axis=0)
 
 
-def run(stack: Generated) -> tuple[float, float]:
+def run(stack: Generated, options: dict[str, str]) -> tuple[float, float]:
     """Return the peak above what was there before, and what is told before a run, in bytes a pixel."""
-    from napari_focus_stack import focus_stack
+    from napari_focus_stack import FocusStackOptions, focus_stack
     from napari_focus_stack.pipeline import memory_needed
 
-    focus_stack(Generated(64, 4, stack.dtype.type, stack.shape[3] if len(stack.shape) == 4 else 0))
+    # Of slices enough for every step, since what is imported on the way takes as much for a small stack as for a large.
+    focus_stack(Generated(64, 10, stack.dtype.type, stack.shape[3] if len(stack.shape) == 4 else 0), **options)
     with watched() as peak:
-        result = focus_stack(stack)
+        result = focus_stack(stack, **options)
     assert result.image.shape == stack.shape[1:]
     pixels = stack.shape[1] * stack.shape[2]
-    return (peak.most - peak.before) / pixels, memory_needed(stack.shape, stack.dtype) / pixels
+    told = memory_needed(stack.shape, stack.dtype, FocusStackOptions.of(**options))
+    return (peak.most - peak.before) / pixels, told / pixels
 
 
 def main() -> None:
@@ -58,11 +60,14 @@ def main() -> None:
         default=4096,
         help="side of a slice, px; below 3000 the allocator keeps freed blocks, and shows",
     )
-    size = parser.parse_args().size
+    parser.add_argument("--align", default="none")
+    parser.add_argument("--match-brightness", default="off")
+    options = vars(parser.parse_args())
+    size = options.pop("size")
     print(f"Slices of {size} x {size} px.\n")
     print("| stack | slices | bytes a pixel | told before the run |\n|---|---:|---:|---:|")
     for name, dtype, channels, slices in CASES:
-        measured, told = in_a_child(run, Generated(size, slices, dtype, channels))
+        measured, told = in_a_child(run, Generated(size, slices, dtype, channels), options)
         print(f"| {name} | {slices} | {measured:.1f} | {told:.1f} |", flush=True)
 
 

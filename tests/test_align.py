@@ -12,7 +12,7 @@ from napari_focus_stack.alignment.aligner import ALIGN_MODELS, AlignedSlices
 from napari_focus_stack.alignment.brightness import black_level, block_means, relative_brightness
 from napari_focus_stack.alignment.register import AFFINE, Bands, fit, matrix_motion, motion_matrix
 from napari_focus_stack.alignment.smooth_motion import steadied
-from napari_focus_stack.alignment.warp import composed, covered, inverted, warp
+from napari_focus_stack.alignment.warp import _OF_DIFFERENCES, _OF_SUMS, _taps, composed, covered, inverted, warp
 from napari_focus_stack.fusion import FUSION_METHODS
 from napari_focus_stack.sharpness import sharpness
 from napari_focus_stack.synthetic import Motion, make_scene
@@ -72,6 +72,12 @@ def test_half_a_pixel_there_and_back_keeps_the_gradient():
     inside = slice(8, -8), slice(8, -8)
     kept = sharpness(back[inside], "gradient") / sharpness(image[inside], "gradient")
     assert abs(kept - 1) < 0.005
+
+
+def test_polynomials_are_the_taps():
+    q = np.linspace(-0.5, 0.5, len(_taps()))[:, None]
+    even, odd = (q ** np.arange(0, 8, 2) @ np.reshape(powers, (4, 4)).T for powers in (_OF_SUMS, _OF_DIFFERENCES))
+    np.testing.assert_allclose(np.hstack([even + q * odd, (even - q * odd)[:, ::-1]]), _taps(), atol=2e-6)
 
 
 def test_warping_agrees_with_splines():

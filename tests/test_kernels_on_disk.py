@@ -98,6 +98,6 @@ def test_a_cache_that_cannot_be_written_costs_no_run(tmp_path):
         def flush(self):
             raise OSError(28, "No space left on device")
 
-    cache = ForgivingCache(Full())
+    cache = ForgivingCache(Full(), "a kernel")
     cache.save_overload(None, None)
     assert cache.load_overload(None, None) is None

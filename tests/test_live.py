@@ -162,3 +162,33 @@ def test_averaging_keeps_the_mean_and_the_kind_of_pixels():
     small = averaged(image, 4)
     assert (small.shape, small.dtype) == ((7, 10, 3), np.uint16)
     assert small[2, 3, 1] == round(image[8:12, 12:16, 1].mean())
+
+
+def test_window_answers_between_layers_and_figures_of_a_result(viewer, panel, run, wait_end, scene, monkeypatch):
+    from qtpy.QtCore import QTimer
+
+    viewer.add_image(scene.stack, name="bumps")
+    run(panel)
+    seen = []
+
+    def note(what):
+        seen.append(what)
+        QTimer.singleShot(0, lambda: seen.append("answered"))
+
+    viewer.layers["bumps fused"].events.data.connect(lambda: note("image"))
+    viewer.layers["bumps focus index"].events.data.connect(lambda: note("index"))
+    monkeypatch.setattr(panel.sharpness_view, "show_report", lambda report: note("figures"))
+    panel.option_rows.widgets["denoise"].value = 0.5
+    wait_end(panel)
+    assert seen[: seen.index("figures")] == ["image", "answered", "index", "answered"]
+    assert seen.count("figures") == 1
+
+
+def test_out_of_date_is_told_only_where_no_run_is_about_to_start(viewer, panel, run, wait_end, scene):
+    viewer.add_image(scene.stack)
+    run(panel)
+    panel.option_rows.widgets["denoise"].value = 0.5
+    assert panel.status_line.isHidden()
+    panel.live_box.value = False
+    wait_end(panel)
+    assert "Out of date" in panel.status_line.text()

@@ -135,8 +135,20 @@ def test_a_process_is_started_once_for_a_kind_of_run(monkeypatch):
             assert not kernel_cache.compiled_elsewhere("another")
     with second_compiler.second_compiler("<f4", 1, {}):
         pass
-    assert kernel_cache.compiled_elsewhere is before
+    assert kernel_cache.compiled_elsewhere is before is kernel_cache.nowhere
     assert started == [(dtype, "3", '{"levels": "auto", "noise": [1, 2]}') for dtype in ("<u2", "|u1")]
+
+
+def test_of_two_runs_at_once_the_one_that_ends_leaves_the_other_its_process(monkeypatch):
+    monkeypatch.setenv("NAPARI_FOCUS_STACK_THREADS", "2")
+    first, second = (second_compiler.second_compiler(dtype, 1, {}) for dtype in ("<u2", "|u1"))
+    first.__enter__()
+    second.__enter__()
+    asked = kernel_cache.compiled_elsewhere
+    first.__exit__(None, None, None)
+    assert kernel_cache.compiled_elsewhere == asked
+    second.__exit__(None, None, None)
+    assert kernel_cache.compiled_elsewhere is kernel_cache.nowhere
 
 
 def test_programs_that_hold_a_python_are_not_started_once_more(monkeypatch):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .kernels import kernel, multiply_add, row_function_of_sums, run_bands, run_together, strips
+from .kernels import kernel, kernel_of_sums, multiply_add, row_function_of_sums, run_bands, run_together, strips
 from .noise import NoiseModel
 from .pyramid import (
     FloatImage,
@@ -21,8 +21,8 @@ from .pyramid import (
     blur_line,
     expand,
     expand_row,
-    expanded_rows,
     halve_band,
+    halve_channel_band,
     level_shapes,
     noise_gains,
     push_pull,
@@ -73,9 +73,9 @@ class SliceAnalysis:
         Mean square of each detail level over pixels and deciding channels, scaled.
     mean_intensity : float
         Mean over pixels and deciding channels, scaled.
-    valid : list of float32 arrays or None
+    valid : list of arrays or None
         Share of finite pixels behind every pixel of every level, base included,
-        or None when all are finite and covered.
+        or None when all are finite and covered. That of level 0 is a boolean array, the others are float32.
     holes : bool
         Whether there are non-finite pixels.
     """
@@ -99,7 +99,7 @@ class SliceAnalysis:
         self.noise_gains = noise_gains(levels)
         self.level_energies = np.zeros(levels)
         self.mean_intensity = 0.0
-        self.valid: list[FloatImage] | None = None
+        self.valid: list[npt.NDArray[Any]] | None = None
         self.holes = False
         self._channels = channels
         self._magnitude_shape = self.shapes[1] if magnitude else (0, 0)
@@ -199,11 +199,8 @@ class SliceAnalysis:
         """
         fine, coarse = self.finest if level == 0 else self.gaussians[level - 1], self.gaussians[level]
         rows, columns = (slice(c.start >> level, -(-c.stop >> level)) for c in part)
-        energies = [
-            _mean_of_rows(_squares_of_rows, rows, columns, fine[c], coarse[c], self.shapes[level])
-            for c in self.deciding
-        ]
-        intensities = [_mean_of_rows(_sum_of_rows, *part, self.finest[c]) for c in self.deciding]
+        energies = [_mean_of_part(_squares_band, rows, columns, fine[c], coarse[c]) for c in self.deciding]
+        intensities = [_mean_of_part(_sum_band, *part, self.finest[c]) for c in self.deciding]
         return float(np.mean(energies)), float(np.mean(intensities))
 
     def detail_variance(self, level: int) -> float:
@@ -246,8 +243,10 @@ class SliceAnalysis:
         sums = np.zeros((channels, h))
         half = self.gaussians[0]
         for c in range(channels):
-            numbers, lane = (source, c) if self.scaling.is_identity else (self._planes[c][:, :, None], 0)
-            run_bands(halve_band, *half.shape[1:], numbers, lane, half[c], sums[c])
+            if self._direct or not self.scaling.is_identity:
+                run_bands(halve_band, *half.shape[1:], self.finest[c], half[c], sums[c])
+            else:
+                run_bands(halve_channel_band, *half.shape[1:], source, c, half[c], sums[c])
         self.mean_intensity = self._mean(sums[self.deciding], 0)
         if reduced:
             self._reduce()
@@ -267,8 +266,13 @@ class SliceAnalysis:
 
     def _remember(self, known: npt.NDArray[np.bool_]) -> None:
         """Remember how much of each pixel is known."""
-        self.valid = [known.astype(np.float32)]
-        for _ in range(self.levels):
+        # As bytes: floats of full size, of every pixel that is known, would be the largest array of a moved slice.
+        numbers = known.view(np.uint8)[:, :, None]
+        numbers.flags.writeable = False
+        half = np.empty(self.shapes[1], np.float32)
+        run_bands(halve_band, *half.shape, numbers, 0, half, np.zeros(len(known)))
+        self.valid = [known, half]
+        for _ in range(1, self.levels):
             self.valid.append(reduce(self.valid[-1]))
 
     def _fine_energy(self) -> None:
@@ -320,38 +324,39 @@ def _convert_band(source: npt.NDArray[Any], planes: FloatImage, scaling: Scaling
             np.copyto(planes[c, rows], gray if scaling.is_identity else scaling.to_kernel(gray), casting="unsafe")
 
 
-def _mean_of_rows(sum_of_rows: Callable[..., None], rows: slice, columns: slice, *images: Any) -> float:
-    """Return the mean over a part of an image of what `sum_of_rows` adds up in every row."""
+def _mean_of_part(function: Callable[..., Any], rows: slice, columns: slice, *images: Any) -> float:
+    """Return the mean over a part of an image of what a kernel adds up in every row."""
+    sums = np.zeros(rows.stop)
     count, width = rows.stop - rows.start, columns.stop - columns.start
-    sums = np.zeros(count)
-
-    def add_up(first: int, last: int) -> None:
-        for strip in strips(first, last):
-            at = slice(rows.start + strip.start, rows.start + strip.stop)
-            sum_of_rows(*images, at, columns, sums[strip])
-
-    run_bands(add_up, count, width)
+    run_bands(function, count, width, *images, rows.start, columns.start, columns.stop, sums)
     return float(sums.sum()) / (count * width)
 
 
-def _sum_of_rows(image: npt.NDArray[Any], rows: slice, columns: slice, out: npt.NDArray[np.float64]) -> None:
-    # Integers are added as such, those of 16 bits in 32 where a row of them fits: half the time of NumPy's 64.
-    # Floats in float32, whose pairwise sums of a row are exact enough; in float64 they take three times as long.
-    part = image[rows, columns]
-    fits = part.dtype.kind == "u" and part.dtype.itemsize <= 2 and part.shape[1] <= 1 << 16
-    out[...] = part.sum(axis=1, dtype=np.uint32 if fits else None)
+@kernel_of_sums
+def _sum_band(image, top, left, right, sums, first, last):  # type: ignore[no-untyped-def]
+    """Add up columns of rows, which are counted from `top`."""
+    for y in range(top + first, top + last):
+        row = image[y, left:right]
+        total = np.float32(0)
+        for x in range(row.shape[0]):
+            total += np.float32(row[x])
+        sums[y] = total
 
 
-def _squares_of_rows(
-    fine: npt.NDArray[Any],
-    coarse: FloatImage,
-    shape: tuple[int, int],
-    rows: slice,
-    columns: slice,
-    out: npt.NDArray[np.float64],
-) -> None:
-    detail = (fine[rows] - expanded_rows(coarse, shape, rows))[:, columns]
-    out[...] = np.einsum("yx,yx->y", detail, detail)
+@kernel_of_sums
+def _squares_band(fine, coarse, top, left, right, sums, first, last):  # type: ignore[no-untyped-def]
+    """Add up the squares of one Laplacian level in columns of rows, which are counted from `top`."""
+    h, w = fine.shape
+    line = np.empty(coarse.shape[1], np.float32)
+    around = np.empty(w, np.float32)
+    for y in range(top + first, top + last):
+        expand_row(coarse, y, h, line, around)
+        row, mean = fine[y, left:right], around[left:right]
+        total = np.float32(0)
+        for x in range(row.shape[0]):
+            detail = np.float32(row[x]) - mean[x]
+            total += detail * detail
+        sums[y] = total
 
 
 @row_function_of_sums
@@ -414,41 +419,44 @@ def _fine_energy_band(  # type: ignore[no-untyped-def]
     half = energy.shape[0]
     line = np.empty(coarse.shape[2], np.float32)
     row = np.empty(w, np.float32)
-    squares = np.zeros((5, w), np.float32)
-    roots = np.empty((5, w), np.float32)
+    # Five rows each of the energy and of its root, at full size, and of the energy at half size.
+    rings = np.zeros((2, 5, w), np.float32)
+    reduced = np.empty((5, energy.shape[1]), np.float32)
     column = np.empty(w, np.float32)
     lanes = np.empty((2, energy.shape[1]), np.float32)
-    reduced = np.empty((5, energy.shape[1]), np.float32)
     begin, end = max(first - 2, 0), min(last + 2, half)
     made = 2 * begin - 3
     for j in range(begin, last + 2):
-        if j < end:
-            while made < 2 * j + 2:
-                made += 1
-                if made >= h or made < 0:
-                    continue
-                out = squares[made % 5]
-                keep = np.float32(0)
-                for c in deciding:
-                    s = _add_energy_row(
-                        planes[c], coarse[c], made, gain[c], offset[c], least, norm, keep, line, row, out
-                    )
-                    keep = np.float32(1)
-                    if made // 2 >= first and made // 2 < last:
-                        sums[made] += s
-                root = roots[made % 5]
-                if magnitude.shape[0] > 0:
-                    for x in range(w):
-                        root[x] = np.sqrt(out[x])
-            blur_column(squares, 2 * j, h, 5, column)
-            reduce_line(column, lanes, reduced[j % 5])
-            if j >= first and j < last:
-                own = reduced[j % 5]
+        while j < end and made < 2 * j + 2:
+            made += 1
+            if made >= h or made < 0:
+                continue
+            out = rings[0, made % 5]
+            keep = np.float32(0)
+            for c in deciding:
+                s = _add_energy_row(planes[c], coarse[c], made, gain[c], offset[c], least, norm, keep, line, row, out)
+                keep = np.float32(1)
+                if made // 2 >= first and made // 2 < last:
+                    sums[made] += s
+            root = rings[1, made % 5]
+            if magnitude.shape[0] > 0:
+                for x in range(w):
+                    root[x] = np.sqrt(out[x])
+        # Three times the same calls: each place where a row function is called is compiled anew.
+        for n in range(3):
+            smoothing = n == 2
+            y = j - 2 if smoothing else j
+            here = y >= first and y < last
+            if y >= end or (n > 0 and not here) or (n == 1 and magnitude.shape[0] == 0):
+                continue
+            ring = reduced if smoothing else rings[n]
+            blurred = line if smoothing else column
+            blur_column(ring, y if smoothing else 2 * y, half if smoothing else h, 5, blurred)
+            if smoothing:
+                blur_line(line, smooth[y])
+            else:
+                reduce_line(column, lanes, reduced[y % 5] if n == 0 else magnitude[y])
+            if n == 0 and here:
+                own = reduced[y % 5]
                 for x in range(own.shape[0]):
-                    energy[j, x] = own[x]
-                if magnitude.shape[0] > 0:
-                    blur_column(roots, 2 * j, h, 5, column)
-                    reduce_line(column, lanes, magnitude[j])
-        if j - 2 >= first:
-            blur_column(reduced, j - 2, half, 5, line)
-            blur_line(line, smooth[j - 2])
+                    energy[y, x] = own[x]

@@ -6,8 +6,14 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+
+def nowhere(kernel: str) -> bool:
+    """Say that no other process compiles kernels."""
+    return False
+
+
 # Told which kernel is not on disk, and for which types; whether another process has put it there meanwhile.
-compiled_elsewhere: Callable[[str], bool] = lambda kernel: False  # noqa: E731
+compiled_elsewhere: Callable[[str], bool] = nowhere
 
 
 def name_of(function: Callable[..., Any]) -> str:
@@ -28,7 +34,7 @@ class ForgivingCache:
         Its name.
     """
 
-    def __init__(self, cache: Any, kernel: str = "") -> None:
+    def __init__(self, cache: Any, kernel: str) -> None:
         self._cache = cache
         self._kernel = kernel
 

@@ -66,7 +66,10 @@ def check_memory(nbytes: int, what: str, remedy: str = _REMEDY) -> None:
 
 
 def give_memory_back() -> None:
-    """Give the system what the C library keeps of freed memory: with glibc 0.3 of the 2 GB of a run in tiles."""
+    """Give the system what the C library keeps of freed memory.
+
+    With glibc 0.3 of the 2 GB of a run in tiles, and up to 7 bytes a pixel of one in memory.
+    """
     if sys.platform == "linux":
         import ctypes
 

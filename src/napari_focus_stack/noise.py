@@ -231,7 +231,7 @@ def _block_statistics(
         image = image.view()
         image.flags.writeable = False
     coarse = np.empty(((len(image) + 1) // 2, (w + 1) // 2), np.float32)
-    run_bands(halve_band, *coarse.shape, image[:, :, None], 0, coarse, np.empty(len(image)))
+    run_bands(halve_band, *coarse.shape, image, coarse, np.empty(len(image)))
     if rows * columns == 0:
         return _whole_statistics(image, coarse, level, unit)
     means = np.empty((rows, columns))

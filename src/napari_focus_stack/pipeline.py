@@ -300,7 +300,7 @@ def memory_needed(shape: Sequence[int], dtype: npt.DTypeLike, options: FocusStac
     # The slice as it was put back, and the pixels it covers, with a pyramid of them.
     aligned = bool(options and options.aligns)
     per_channel = 12 + (3.2 + 2 * rims) * kind.dtype.itemsize + following + aligned * kind.dtype.itemsize
-    shared = 35.4 + 5.4 * denoise + 5 * rims + 6.5 * aligned
+    shared = 35.4 + 5.4 * denoise + 5 * rims + 2.5 * aligned
     # Whole pixels of three slices are kept while all else is, too.
     few = 12 if shape[0] == 3 else 0
     return int(pixels * (per_channel * kind.channels + shared + few))

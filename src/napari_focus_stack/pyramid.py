@@ -230,30 +230,35 @@ def _reduce_band(source, target, first, last):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def halve_band(numbers, lane, half, sums, first, last):  # type: ignore[no-untyped-def]
-    """Sum and reduce one lane of (y, x, c) numbers while its rows are at hand."""
-    h, w, lanes = numbers.shape
+def halve_band(numbers, half, sums, first, last):  # type: ignore[no-untyped-def]
+    """Sum and reduce (y, x) numbers while their rows are at hand."""
+    h, w = numbers.shape
     column = np.empty(w, np.float32)
-    lanes_of_column = np.empty((2, half.shape[1]), np.float32)
-    if lanes == 1:
-        # Rows are converted as often as they are read, which costs less than to write them.
-        rows = numbers.reshape(h, w)
-        for j in range(first, last):
-            for y in range(2 * j, min(2 * j + 2, h)):
-                sums[y] = _row_sum(rows[y])
-            blur_column(rows, 2 * j, h, h, column)
-            reduce_line(column, lanes_of_column, half[j])
-        return
+    lanes = np.empty((2, half.shape[1]), np.float32)
+    # Rows are converted as often as they are read, which costs less than to write them.
+    for j in range(first, last):
+        for y in range(2 * j, min(2 * j + 2, h)):
+            sums[y] = _row_sum(numbers[y])
+        blur_column(numbers, 2 * j, h, h, column)
+        reduce_line(column, lanes, half[j])
+
+
+@kernel
+def halve_channel_band(numbers, channel, half, sums, first, last):  # type: ignore[no-untyped-def]
+    """Do what `halve_band` does for one channel of (y, x, c) numbers."""
+    h, w = numbers.shape[:2]
+    column = np.empty(w, np.float32)
+    lanes = np.empty((2, half.shape[1]), np.float32)
     ring = np.empty((5, w), np.float32)
     made = max(2 * first - 3, -1)
     for j in range(first, last):
         while made < min(2 * j + 2, h - 1):
             made += 1
-            total = _converted(numbers[made, :, lane], ring[made % 5])
+            total = _converted(numbers[made, :, channel], ring[made % 5])
             if made // 2 >= first and made // 2 < last:
                 sums[made] = total
         blur_column(ring, 2 * j, h, 5, column)
-        reduce_line(column, lanes_of_column, half[j])
+        reduce_line(column, lanes, half[j])
 
 
 @kernel

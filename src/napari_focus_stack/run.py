@@ -189,9 +189,13 @@ class Run:
             self.phase.interrupted |= _blank(analysis)
         core = self.whole.core
         self.per_slice.append(self._measured(analysis, colour) if core is None else 0.0)
-        if core is not None:
-            self.per_slice_of_core.append(self._measured_core(analysis, colour, core))
         self._left = list(self._jobs(k, analysis, colour))
+        if core is not None:
+
+            def measure() -> None:
+                self.per_slice_of_core.append(self._measured_core(analysis, colour, core))
+
+            self._left.append(measure)
         if not stays:
             self._catch_up()
 
@@ -317,26 +321,16 @@ class Run:
         self._catch_up()
         h, w = self.kind.shape[:2]
         core = self.whole.core or (slice(0, h), slice(0, w))
-        found: dict[str, Any] = {}
-
-        def fuse() -> None:
-            image = self.method.image()
-            self._analyse(self.analysis, image, briefly=True, planes=False)
-            found["fused"] = self._measured_core(self.analysis, image, core)
-            found["image"] = self._shaped(image[core])
-            self.analysis.release()
-
-        def find() -> None:
-            found["unfilled"] = self._unfilled(core)
-
-        if self.phase is None:
-            run_together(fuse, find)
-        else:
-            fuse()
-            find()
+        image = self.method.image()
+        self._analyse(self.analysis, image, briefly=True, planes=False)
+        fused = self._measured_core(self.analysis, image, core)
+        self.analysis.release()
         y, x = (np.arange(c.start, c.stop) // 2 for c in core)
         return Part(
-            **found,
+            image=self._shaped(image[core]),
+            fused=fused,
+            # Behind the image and not beside it: parts are as large as fits the memory, of which most is needed here.
+            unfilled=self._unfilled(core),
             index=self.tracker.index[np.ix_(y, x)],
             per_slice=tuple(self.per_slice_of_core),
             warnings=self._warnings(self._transparent()),

@@ -73,14 +73,21 @@ def second_compiler(dtype: str, channels: int, options: dict[str, Any]) -> Itera
         yield
         return
     run = (dtype, str(channels), json.dumps(options, default=list, sort_keys=True))
-    seconded = _Seconded(lambda: start_python(_COMPILE_A_RUN, *run) if run not in _started else None)
-    before = kernel_cache.compiled_elsewhere
-    kernel_cache.compiled_elsewhere = seconded.compiled
+
+    def start() -> subprocess.Popen[str] | None:
+        if run in _started:
+            return None
+        _started.add(run)
+        return start_python(_COMPILE_A_RUN, *run)
+
+    asked = _Seconded(start).compiled
+    kernel_cache.compiled_elsewhere = asked
     try:
         yield
     finally:
-        _started.update({run} if seconded.began else ())
-        kernel_cache.compiled_elsewhere = before
+        # Not where a run in another thread has begun meanwhile.
+        if kernel_cache.compiled_elsewhere == asked:
+            kernel_cache.compiled_elsewhere = kernel_cache.nowhere
 
 
 class _Seconded:

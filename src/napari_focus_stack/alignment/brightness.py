@@ -49,10 +49,12 @@ def block_means(image: npt.NDArray[Any]) -> FloatArray:
     h, w, channels = image.shape
     size = max(min(h, w) // _BLOCKS, min(_LEAST_BLOCK_PX, h, w))
     rows, columns = h // size, w // size
-    blocks = image[: rows * size, : columns * size].reshape(rows, size, columns, size, channels)
     if image.dtype.kind != "f":
-        # Rows first: they lie side by side in memory.
-        return blocks.mean(axis=3, dtype=np.float32).mean(axis=1, dtype=np.float64).reshape(-1, channels)
+        # Whole rows are added up first: numbers that lie side by side, of all channels.
+        lines = image[: rows * size].reshape(rows, size, w * channels).mean(axis=1, dtype=np.float32)
+        blocks = lines[:, : columns * size * channels].reshape(rows, columns, size, channels)
+        return blocks.mean(axis=2, dtype=np.float64).reshape(-1, channels)
+    blocks = image[: rows * size, : columns * size].reshape(rows, size, columns, size, channels)
     known = np.isfinite(blocks)
     total = np.where(known, blocks, 0).sum(axis=(1, 3), dtype=np.float64)
     return (total / np.maximum(known.sum(axis=(1, 3)), 1)).reshape(-1, channels)

@@ -36,9 +36,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..kernels import kernel, kernel_of_sums, run_bands
+from ..kernels import kernel, kernel_of_sums, row_function, run_bands
 from ..pyramid import FloatImage, blur5, expand, push_pull, reduce, size_of
-from .warp import IDENTITY, Affine, composed, inverted
+from .warp import IDENTITY, Affine, composed, inverted, run_end
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -130,10 +130,12 @@ class Bands:
         while h * w / block**2 > _MOST_PX:
             block *= 2
         gray = np.empty((h // block, w // block), np.float32)
-        run_bands(_gray_band, *gray.shape, image, block, np.float32(1 / (block * block * channels)), gray)
-        largest = float(np.abs(gray).max(initial=0, where=np.isfinite(gray)))
-        if largest > _LARGEST_GRAY:
-            gray *= np.float32(_LARGEST_GRAY / largest)
+        rows = np.ascontiguousarray(image).reshape(h, w * channels)
+        run_bands(_gray_band, *gray.shape, rows, block, block * channels, np.float32(1 / (block**2 * channels)), gray)
+        if image.dtype.kind == "f" or image.dtype.itemsize > 2:
+            largest = float(np.abs(gray).max(initial=0, where=np.isfinite(gray)))
+            if largest > _LARGEST_GRAY:
+                gray *= np.float32(_LARGEST_GRAY / largest)
         if image.dtype.kind == "f":
             gray = _filled(gray)
         pyramid = [gray]
@@ -155,16 +157,24 @@ def _filled(gray: FloatImage) -> FloatImage:
 
 
 @kernel
-def _gray_band(image, block, share, gray, first, last):  # type: ignore[no-untyped-def]
-    """Write means over blocks and channels."""
+def _gray_band(rows, block, width, share, gray, first, last):  # type: ignore[no-untyped-def]
+    """Write means over blocks of rows and of numbers in a row, of which `width` belong together."""
+    many = np.uint32(width)
+    # Rows are added up before columns are: numbers that lie side by side, many at once.
+    line = np.empty(gray.shape[1] * width, np.float32)
     for y in range(first, last):
+        line[:] = 0
+        for i in range(y * block, (y + 1) * block):
+            row = rows[i]
+            for x in range(line.shape[0]):
+                line[x] += np.float32(row[x])
+        means = gray[y]
         for x in range(gray.shape[1]):
-            total = np.float32(0)
-            for i in range(y * block, (y + 1) * block):
-                for j in range(x * block, (x + 1) * block):
-                    for c in range(image.shape[2]):
-                        total += np.float32(image[i, j, c])
-            gray[y, x] = total * share
+            begin = np.uint32(x) * many
+            total = line[begin]
+            for n in range(np.uint32(1), many):
+                total += line[begin + n]
+            means[x] = total * share
 
 
 def _band(pyramid: list[FloatImage], level: int) -> FloatImage:
@@ -385,6 +395,39 @@ class _Solution:
         return error
 
 
+def _places() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return where the numbers of the normal equations are among sums of rows, these times y, and times y²."""
+    one, by_y, by_yy = np.arange(81).reshape(3, 27)
+    left, right = np.zeros((8, 8), np.int64), np.zeros(8, np.int64)
+    for a in range(2):
+        part = slice(3 * a, 3 * a + 3)
+        for b in range(2):
+            i = 3 * (a + b)
+            left[part, 3 * b : 3 * b + 3] = [
+                [one[i], by_y[i], one[i + 1]],
+                [by_y[i], by_yy[i], by_y[i + 1]],
+                [one[i + 1], by_y[i + 1], one[i + 2]],
+            ]
+        for j, i in ((6, 9 + 2 * a), (7, 13 + 2 * a)):
+            left[part, j] = left[j, part] = one[i], by_y[i], one[i + 1]
+        right[part] = one[17 + 2 * a], by_y[17 + 2 * a], one[18 + 2 * a]
+    aa, a1, ab, b1, _, count = one[21:]
+    left[6:, 6:] = [[aa, a1], [a1, count]]
+    right[6:] = ab, b1
+    return left, right
+
+
+_LEFT, _RIGHT = _places()
+
+
+@lru_cache(maxsize=16)
+def _heights(shape: tuple[int, int]) -> tuple[float, float, FloatArray]:
+    """Return half an image's diagonal, its middle along x, and 1, y and y² of its rows, from the middle, in halves."""
+    (middle_y, middle_x), half = _frame(shape)
+    y = (np.arange(shape[0]) - middle_y) / half
+    return half, float(middle_x), np.stack([np.ones_like(y), y, y**2])
+
+
 @dataclass(frozen=True, eq=False)
 class _Equations:
     """Normal equations of ``other(matrix x) = gain * (template + gradient * motion) + offset`` at one level.
@@ -403,37 +446,22 @@ class _Equations:
 
     @classmethod
     def of(cls, template: Bands, other: Bands, matrix: Affine, level: int) -> _Equations:
-        image, scale, origin = template.images[level], template.scales[level], np.full(2, template.origin_px)
+        image, scale = template.images[level], template.scales[level]
         h, w = image.shape
-        by_shape = matrix[:, :2]
-        local = np.column_stack([by_shape, (by_shape @ origin + matrix[:, 2] - origin) / scale])
-        (middle_y, middle_x), half = _frame(image.shape)
+        local = matrix.copy()
+        local[:, 2] = (matrix[:, :2].sum(axis=1) * template.origin_px + matrix[:, 2] - template.origin_px) / scale
+        half, middle_x, y = _heights(image.shape)
         sums = np.zeros((h, 27))
         rows, columns = _compared(image.shape)
         seen = rows.step, columns.start
         band = image, other.images[level], local, np.float32(middle_x), np.float32(1 / half), *seen, sums
         run_bands(_equations_band, h, w, *band)
-        y = ((np.arange(h) - middle_y) / half)[:, None]
-        one, by_y, by_yy = np.stack([np.ones(h), y[:, 0], y[:, 0] ** 2]) @ sums
-        left, right = np.zeros((8, 8)), np.zeros(8)
-        for a in range(2):
-            part = slice(3 * a, 3 * a + 3)
-            for b in range(2):
-                i = 3 * (a + b)
-                left[part, 3 * b : 3 * b + 3] = [
-                    [one[i], by_y[i], one[i + 1]],
-                    [by_y[i], by_yy[i], by_y[i + 1]],
-                    [one[i + 1], by_y[i + 1], one[i + 2]],
-                ]
-            for j, i in ((6, 9 + 2 * a), (7, 13 + 2 * a)):
-                left[part, j] = left[j, part] = one[i], by_y[i], one[i + 1]
-            right[part] = one[17 + 2 * a], by_y[17 + 2 * a], one[18 + 2 * a]
-        aa, a1, ab, b1, bb, count = (float(v) for v in one[21:])
-        left[6:, 6:] = [[aa, a1], [a1, count]]
-        right[6:] = ab, b1
+        told = (y @ sums).ravel()
+        left, right = told[_LEFT], told[_RIGHT]
+        aa, a1, ab, b1, bb, count = told[21:27].tolist()
         count = max(count, 1.0)
         correlation = _correlated(count, a1, aa, b1, bb, ab)
-        return cls(left, right, bb, count, correlation, scale, sums, y)
+        return cls(left, right, bb, count, correlation, scale, sums, y[1][:, None])
 
     def reduced(self, freedom: int) -> _Reduced | None:
         """Return the equations of the motion alone, in px of the slice, weighted.
@@ -482,15 +510,34 @@ def _solved(levels: Sequence[_Equations], freedom: int) -> _Solution | None:
     parts = [part for level in levels if (part := level.reduced(freedom)) is not None]
     if not parts:
         return None
-    curvature = np.sum([part.curvature for part in parts], axis=0)
+    curvature = np.add.reduce([part.curvature for part in parts])
     size = np.sqrt(np.maximum(np.diag(curvature), 0))
-    if not (size > 0).all() or not np.linalg.cond(curvature / np.outer(size, size)) < _WORST_CONDITION:
+    if not (size > 0).all():
         return None
-    back = np.linalg.inv(curvature)
+    sizes = np.outer(size, size)
+    scaled = curvature / sizes
+    try:
+        back = np.linalg.inv(scaled)
+    except np.linalg.LinAlgError:
+        return None
+    if not np.sum(scaled**2) * np.sum(back**2) < _WORST_CONDITION**2:
+        return None
+    back /= sizes
     motion = np.zeros(PARAMETERS)
-    motion[:freedom] = back @ np.sum([part.slope for part in parts], axis=0)
+    motion[:freedom] = back @ np.add.reduce([part.slope for part in parts])
     side = np.sqrt(levels[-1].count) * levels[-1].scale
     return _Solution(motion, back, parts) if np.abs(motion).max() < _LARGEST_STEP * side else None
+
+
+@row_function
+def _within(start, slope, low, high, first, last):  # type: ignore[no-untyped-def]
+    """Return the part of the places from `first` to `last` where ``start + slope * x`` is from low to high."""
+    if slope == 0:
+        return first, last if start >= low and start <= high else first
+    ends = (low - start) / slope, (high - start) / slope
+    begin = np.ceil(min(max(min(*ends), np.float64(first)), np.float64(last)))
+    end = np.floor(min(max(max(*ends), np.float64(first) - 1), np.float64(last) - 1)) + 1
+    return int(begin), max(int(end), int(begin))
 
 
 @kernel_of_sums
@@ -499,44 +546,48 @@ def _equations_band(template, other, matrix, middle, per_px, every, margin, sums
     h, w = template.shape
     inner = max(w - 2 * margin, 0)
     moved = np.empty(inner, np.float32)
-    known = np.empty(inner, np.float32)
+    slope_y, slope_x = matrix[0, 1], matrix[1, 1]
     for y in range(max(first, margin), min(last, h - margin)):
         if y % every != 0:
             continue
         row_y = matrix[0, 0] * y + matrix[0, 1] * margin + matrix[0, 2]
         row_x = matrix[1, 0] * y + matrix[1, 1] * margin + matrix[1, 2]
-        for x in range(inner):
-            sy = row_y + matrix[0, 1] * x
-            sx = row_x + matrix[1, 1] * x
-            inside = sy >= margin and sx >= margin and sy <= h - 1 - margin and sx <= w - 1 - margin
-            sy = min(max(sy, 1.0), h - 2.0)
-            sx = min(max(sx, 1.0), w - 2.0)
-            # Without a sign: an index that may be negative is looked at once more.
-            i, j = np.uint32(sy), np.uint32(sx)
-            below_i, right_j = i + np.uint32(1), j + np.uint32(1)
-            v, u = np.float32(sy - i), np.float32(sx - j)
-            upper = other[i, j] + u * (other[i, right_j] - other[i, j])
-            lower = other[below_i, j] + u * (other[below_i, right_j] - other[below_i, j])
-            moved[x] = upper + v * (lower - upper)
-            known[x] = np.float32(1) if inside else np.float32(0)
+        left, right = _within(row_y, slope_y, margin, h - 1 - margin, 0, inner)
+        left, right = _within(row_x, slope_x, margin, w - 1 - margin, left, right)
+        # As long as the pixels to mix are neighbours, too: a loop without jumps is vectorised.
+        x = left
+        while x < right:
+            place_y, place_x = row_y + slope_y * x, row_x + slope_x * x
+            i, j = int(np.floor(place_y)), int(np.floor(place_x))
+            end = run_end(row_x + x - j, slope_x - 1, x, run_end(row_y - i, slope_y, x, right))
+            n = end - x
+            v, u = np.float32(place_y - i), np.float32(place_x - j)
+            by_v, by_u = np.float32(slope_y), np.float32(slope_x - 1)
+            upper, lower = other[i], other[i + 1]
+            nw, ne, sw, se = upper[j : j + n], upper[j + 1 : j + 1 + n], lower[j : j + n], lower[j + 1 : j + 1 + n]
+            part = moved[x:end]
+            for k in range(n):
+                step = np.float32(np.int32(k))
+                across = u + by_u * step
+                north = nw[k] + across * (ne[k] - nw[k])
+                south = sw[k] + across * (se[k] - sw[k])
+                part[k] = north + (v + by_v * step) * (south - north)
+            x = end
         s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = np.float32(0)
         t0 = t1 = t2 = t3 = t4 = t5 = t6 = t7 = np.float32(0)
         r0 = r1 = r2 = r3 = np.float32(0)
-        aa = a1 = ab = b1 = bb = n = np.float32(0)
+        aa = a1 = ab = b1 = bb = np.float32(0)
         # Views that start where they are read: indices that might be negative keep the loop from being vectorised.
-        row, above, below = (
-            template[y, margin : w - margin],
-            template[y - 1, margin : w - margin],
-            template[y + 1, margin : w - margin],
-        )
-        before, after = template[y, margin - 1 : w - margin - 1], template[y, margin + 1 : w - margin + 1]
-        start = np.float32(margin) - middle
-        for x in range(inner):
-            m = known[x]
-            gy = m * np.float32(0.5) * (below[x] - above[x])
-            gx = m * np.float32(0.5) * (after[x] - before[x])
-            a = m * row[x]
-            b = m * moved[x]
+        begin, stop = margin + left, margin + right
+        row, above, below = template[y, begin:stop], template[y - 1, begin:stop], template[y + 1, begin:stop]
+        before, after = template[y, begin - 1 : stop - 1], template[y, begin + 1 : stop + 1]
+        image = moved[left:right]
+        start = np.float32(begin) - middle
+        for x in range(right - left):
+            gy = np.float32(0.5) * (below[x] - above[x])
+            gx = np.float32(0.5) * (after[x] - before[x])
+            a = row[x]
+            b = image[x]
             away = (np.float32(x) + start) * per_px
             ay = away * gy
             ax = away * gx
@@ -566,9 +617,8 @@ def _equations_band(template, other, matrix, middle, per_px, every, margin, sums
             ab += a * b
             b1 += b
             bb += b * b
-            n += m
         out = sums[y]
         out[0], out[1], out[2], out[3], out[4], out[5], out[6], out[7], out[8] = s0, s1, s2, s3, s4, s5, s6, s7, s8
         out[9], out[10], out[11], out[12], out[13], out[14], out[15], out[16] = t0, t1, t2, t3, t4, t5, t6, t7
         out[17], out[18], out[19], out[20] = r0, r1, r2, r3
-        out[21], out[22], out[23], out[24], out[25], out[26] = aa, a1, ab, b1, bb, n
+        out[21], out[22], out[23], out[24], out[25], out[26] = aa, a1, ab, b1, bb, right - left

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..kernels import kernel, row_function, run_bands
+from ..kernels import kernel, multiply_add, row_function, run_bands
 from ..pyramid import push_pull
 
 Affine = npt.NDArray[np.float64]
@@ -32,6 +32,28 @@ _WINDOW = 5.0
 
 # Places between two pixels: the nearest is at most 0.001 px off.
 _PHASES = 512
+
+# The taps as polynomials of how far behind the middle between two pixels a place lies, q: in powers of q^2, one for the
+# sum of two pixels as far before as behind, outermost first, and one, times q, for their difference. Least squares
+# at Chebyshev's nodes, 1e-6 off at most. Taps that are looked up keep a loop from being vectorised: 4 times as slow.
+_OF_SUMS = tuple(
+    np.float32(v)
+    for v in (
+        *(-0.010350061, 0.037805755, 0.022486511, -0.032459356),
+        *(0.048641828, -0.21018058, 0.052856084, 0.038433823),
+        *(-0.15356752, 0.65415393, -0.15039388, -0.036633696),
+        *(0.61527575, -0.48177911, 0.075051285, 0.030659229),
+    )
+)
+_OF_DIFFERENCES = tuple(
+    np.float32(v)
+    for v in (
+        *(0.020636391, -0.098121235, 0.065079877, -0.011106033),
+        *(-0.061306892, 0.29357102, -0.20411849, 0.042975182),
+        *(0.17103606, -0.78161326, 0.40944709, -0.078273814),
+        *(-1.3170317, 1.3996884, -0.54435532, 0.072404983),
+    )
+)
 
 # Rows made together: enough that what is read beyond them is little, few enough to stay in cache.
 _STRIP_ROWS = 64
@@ -176,7 +198,10 @@ def _warp_band(
     width = out.shape[1]
     narrow = out.dtype.itemsize <= 2 or out.dtype == np.float32
     kind: Any = np.float32 if narrow else np.float64
-    limits = np.iinfo(out.dtype) if out.dtype.kind in "ui" else None
+    whole = out.dtype.kind in "ui"
+    lowest, highest = (np.iinfo(out.dtype).min, np.iinfo(out.dtype).max) if whole else (0, 0)
+    if out.dtype.itemsize == 8:
+        highest = np.nextafter(float(highest), 0)
     for top in range(first, last, _STRIP_ROWS):
         bottom = min(top + _STRIP_ROWS, last)
         corners = [matrix[0] @ (y, x, 1) for y in (top, bottom - 1) for x in (0, width - 1)]
@@ -187,13 +212,8 @@ def _warp_band(
         for c in range(channels):
             pixels = np.ascontiguousarray(source[rows, :, c], kind)
             strip = np.empty((bottom - top, width), kind)
-            _warp_strip(pixels, low, matrix, _taps(), top, strip)
-            if gains[c] != 1 or offsets[c] != 0:
-                strip *= kind(gains[c])
-                strip += kind(offsets[c])
-            if limits is not None:
-                highest = limits.max if limits.bits < 64 else np.nextafter(float(limits.max), 0)
-                np.clip(np.rint(strip, out=strip), limits.min, highest, out=strip)
+            light = kind(gains[c]), kind(offsets[c])
+            _warp_strip(pixels, low, matrix, _taps(), top, *light, whole, kind(lowest), kind(highest), strip)
             out[top:bottom, :, c] = strip
 
 
@@ -237,47 +257,123 @@ def _warp_row(row, place, step, taps, out):  # type: ignore[no-untyped-def]
     for x in range(last, width):
         whole, phase = _split(place + step * x)
         out[x] = _mirrored_tap(row, whole, taps[phase])
-    for x in range(first, last):
-        here = place + step * x
-        # Above 0 here, so that cutting is rounding down: with floor, and indices that may be negative, it takes
-        # four times as long.
-        whole = np.uint32(here)
-        weights = taps[np.uint32((here - whole) * 512 + 0.5)]
-        left = whole - np.uint32(3)
-        near = row[left : left + np.uint32(8)]
-        out[x] = (
-            (weights[0] * near[0] + weights[1] * near[1])
-            + (weights[2] * near[2] + weights[3] * near[3])
-            + (weights[4] * near[4] + weights[5] * near[5])
-            + (weights[6] * near[6] + weights[7] * near[7])
+    if step == 1:
+        whole, phase = _split(place + first)
+        left = whole - 3
+        _mix_eight(
+            taps[phase],
+            row[left:],
+            row[left + 1 :],
+            row[left + 2 :],
+            row[left + 3 :],
+            row[left + 4 :],
+            row[left + 5 :],
+            row[left + 6 :],
+            row[left + 7 :],
+            out[first:last],
         )
+        return
+    x = first
+    while x < last:
+        away = int(np.floor(place + step * x)) - x
+        end = run_end(place - away, step - 1, x, last)
+        left = x + away - 3
+        _mix_changing(
+            place + step * x - (x + away),
+            step - 1,
+            row[left:],
+            row[left + 1 :],
+            row[left + 2 :],
+            row[left + 3 :],
+            row[left + 4 :],
+            row[left + 5 :],
+            row[left + 6 :],
+            row[left + 7 :],
+            out[x:end],
+        )
+        x = end
+
+
+@row_function
+def run_end(place, drift, x, last):  # type: ignore[no-untyped-def]
+    """Return where, after x, ``place + drift * x`` leaves 0 to 1, or `last`; by rounding, perhaps a bit later."""
+    if drift == 0:
+        return last
+    edge = (1 - place) / drift if drift > 0 else -place / drift
+    return min(max(int(np.ceil(min(edge, np.float64(last)))), x + 1), last)
+
+
+@row_function
+def _mix_eight(weights, a, b, c, d, e, f, g, h, out):  # type: ignore[no-untyped-def]
+    """Write the mean of eight rows with eight weights."""
+    for x in range(out.shape[0]):
+        out[x] = (
+            (weights[0] * a[x] + weights[1] * b[x])
+            + (weights[2] * c[x] + weights[3] * d[x])
+            + (weights[4] * e[x] + weights[5] * f[x])
+            + (weights[6] * g[x] + weights[7] * h[x])
+        )
+
+
+@row_function
+def _of(square, powers, first):  # type: ignore[no-untyped-def]
+    """Return a polynomial whose powers begin at one of many."""
+    return multiply_add(
+        multiply_add(multiply_add(powers[first + 3], square, powers[first + 2]), square, powers[first + 1]),
+        square,
+        powers[first],
+    )
+
+
+@row_function
+def _mix_changing(place, drift, a, b, c, d, e, f, g, h, out):  # type: ignore[no-untyped-def]
+    """Write the mean of eight rows at a place between the fourth and the fifth: ``place + drift * x``, from 0 to 1."""
+    # In float32, 1e-7 px off, twice as many at once.
+    middle, step = np.float32(place - 0.5), np.float32(drift)
+    for x in range(out.shape[0]):
+        q = multiply_add(np.float32(np.int32(x)), step, middle)
+        square = q * q
+        even = (_of(square, _OF_SUMS, 0) * (a[x] + h[x]) + _of(square, _OF_SUMS, 4) * (b[x] + g[x])) + (
+            _of(square, _OF_SUMS, 8) * (c[x] + f[x]) + _of(square, _OF_SUMS, 12) * (d[x] + e[x])
+        )
+        odd = (_of(square, _OF_DIFFERENCES, 0) * (a[x] - h[x]) + _of(square, _OF_DIFFERENCES, 4) * (b[x] - g[x])) + (
+            _of(square, _OF_DIFFERENCES, 8) * (c[x] - f[x]) + _of(square, _OF_DIFFERENCES, 12) * (d[x] - e[x])
+        )
+        out[x] = even + q * odd
 
 
 @row_function
 def _blend_rows(rows, place, slope, taps, out):  # type: ignore[no-untyped-def]
     """Write what lies between `rows` at ``place + slope * x``."""
-    if slope == 0:
-        whole, phase = _split(place)
-        out[:] = 0
-        for t in range(8):
-            weight, near = taps[phase, t], rows[whole - 3 + t]
-            for x in range(out.shape[0]):
-                out[x] += weight * near[x]
-        return
-    for x in range(out.shape[0]):
-        whole, phase = _split(place + slope * x)
-        weights = taps[phase]
-        i = np.uint32(whole - 3)
-        out[x] = (
-            (weights[0] * rows[i, x] + weights[1] * rows[i + np.uint32(1), x])
-            + (weights[2] * rows[i + np.uint32(2), x] + weights[3] * rows[i + np.uint32(3), x])
-            + (weights[4] * rows[i + np.uint32(4), x] + weights[5] * rows[i + np.uint32(5), x])
-            + (weights[6] * rows[i + np.uint32(6), x] + weights[7] * rows[i + np.uint32(7), x])
-        )
+    width = out.shape[0]
+    x = 0
+    while x < width:
+        whole = int(np.floor(place + slope * x))
+        end = run_end(place - whole, slope, x, width)
+        top = whole - 3
+        a, b, c, d = rows[top, x:end], rows[top + 1, x:end], rows[top + 2, x:end], rows[top + 3, x:end]
+        e, f, g, h = rows[top + 4, x:end], rows[top + 5, x:end], rows[top + 6, x:end], rows[top + 7, x:end]
+        if slope == 0:
+            phase = int((place - whole) * 512 + 0.5)
+            _mix_eight(taps[phase], a, b, c, d, e, f, g, h, out[x:end])
+        else:
+            _mix_changing(place + slope * x - whole, slope, a, b, c, d, e, f, g, h, out[x:end])
+        x = end
+
+
+@row_function
+def _settle(row, gain, offset, whole, lowest, highest):  # type: ignore[no-untyped-def]
+    """Brighten a row, and round and clip what becomes whole numbers."""
+    if whole:
+        for x in range(row.shape[0]):
+            row[x] = min(max(np.rint(row[x] * gain + offset), lowest), highest)
+    else:
+        for x in range(row.shape[0]):
+            row[x] = row[x] * gain + offset
 
 
 @kernel
-def _warp_strip(pixels, low, matrix, taps, top, out):  # type: ignore[no-untyped-def]
+def _warp_strip(pixels, low, matrix, taps, top, gain, offset, whole, lowest, highest, out):  # type: ignore[no-untyped-def]
     """Write rows of the result from `top` on; `pixels` are rows of the image from `low` on."""
     a, b, ty = matrix[0, 0], matrix[0, 1], matrix[0, 2]
     c, d, tx = matrix[1, 0], matrix[1, 1], matrix[1, 2]
@@ -288,3 +384,4 @@ def _warp_strip(pixels, low, matrix, taps, top, out):  # type: ignore[no-untyped
         _warp_row(pixels[i], c * (ys - ty) / a + tx, d - c * b / a, taps, between[i])
     for j in range(out.shape[0]):
         _blend_rows(between, a * (top + j) + ty - low, b, taps, out[j])
+        _settle(out[j], gain, offset, whole, lowest, highest)

@@ -26,13 +26,16 @@ from ..pyramid import FloatImage, blur5, expand, expand_row, reduce, size_of, wi
 from .accumulator import FusionSetting
 from .fluorescence import GlowingLight
 from .follow import FollowingMean
-from .strength import LEAST_VALID, NOTHING, strength
+from .strength import LEAST_VALID, strength
 from .sweep import LEAST_SLICES, SliceMean
 from .value_range import ValueRange
 from .veil import lift_veils
 from .whole_pixels import MOST_SLICES, Decision, WholePixels
 
 _LEVELS_FOR_MEAN = 3
+
+# Stands for the validity of a slice all of whose pixels are known.
+_EVERYWHERE = np.empty((0, 0), np.bool_)
 
 # (A / larger A)^64 is taken by six squarings; below 0.3 the power is 0 for float32's purposes.
 _LEAST_RATIO = np.float32(0.3)
@@ -126,7 +129,7 @@ class LaplacianFusion:
             analysis.finest,
             analysis.gaussians[0],
             strengths,
-            analysis.valid[0] if analysis.valid is not None else NOTHING,
+            analysis.valid[0] if analysis.valid is not None else _EVERYWHERE,
             self._mean[0],
             self._total[0],
             self._squares[0],
@@ -269,13 +272,15 @@ def _mix_finest_band(  # type: ignore[no-untyped-def]
     around = np.empty(w, np.float32)
     share = np.empty(w, np.float32)
     for y in range(first, last):
-        expand_row(strength, y, h, line, strengths)
-        if valid.shape[0] > 0:
-            for x in range(w):
-                strengths[x] *= max(valid[y, x], LEAST_VALID)
         sums = total[y]
-        for c in range(channels):
-            expand_row(coarse[c], y, h, line, around)
+        # The strengths, and then the channels: each place where a row function is called is compiled anew.
+        for c in range(-1, channels):
+            expand_row(strength if c < 0 else coarse[c], y, h, line, strengths if c < 0 else around)
+            if c < 0:
+                if valid.shape[0] > 0:
+                    for x in range(w):
+                        strengths[x] *= np.float32(1) if valid[y, x] else LEAST_VALID
+                continue
             source = fine[c, y]
             out = mean[c, y]
             if c == 0:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ..analysis import SliceAnalysis
 from ..kernels import kernel, run_bands
+from ..machine import give_memory_back
 from ..median import median5
 from ..pyramid import FloatImage
 from ..sampling import sample
@@ -191,7 +192,8 @@ class PeakTracker:
             np.copyto(height, other.height, where=where)
             np.copyto(confidence, other.confidence, where=where)
             del other
-        # One after the other, since this is where a run needs most memory.
+        # One after the other, since this is where a run needs most memory; what was freed is of another size.
+        give_memory_back()
         full_index = np.empty(self.shape, np.uint16)
         run_bands(_repeat_band, *self.shape, index, full_index)
         del index, unknown

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _LIVE_DELAY_MS = 40
 
 # With napari's canvas, Qt composes the whole window anew for every change: 30 ms of all cores where OpenGL is software.
-_BAR_EVERY_MS = 100
+_BAR_EVERY_MS = 200
 
 
 class PanelRuns:
@@ -43,7 +43,7 @@ class PanelRuns:
         The same panel, as it tells of the stack that is chosen and of the result on show.
     tiles : TiledRuns
     on_results : callable
-        Gets the stack and the results of a fusion that came to its end.
+        Gets the stack and the results of a fusion that came to its end; it tells of the change, too.
     on_change : callable
         Called when a run began or ended.
     """
@@ -194,9 +194,13 @@ class PanelRuns:
 
     def _draw_bar(self) -> None:
         if not self._host.closed and self._progress is not None:
-            bar = self._panel.progress_bar
-            bar.max, bar.value = self._progress.total, self._progress.done
-            bar.native.setFormat(str(self._progress))
+            bar = self._panel.progress_bar.native
+            # Else Qt paints it at once for its value, and once more for its words.
+            bar.setUpdatesEnabled(False)
+            bar.setRange(0, self._progress.total)
+            bar.setValue(self._progress.done)
+            bar.setFormat(str(self._progress))
+            bar.setUpdatesEnabled(True)
 
     def _show_preview(self, preview: Preview) -> None:
         if not self._host.closed and self._runner.options is not None:
@@ -227,11 +231,15 @@ class PanelRuns:
         else:
             self._quick_looks.learn(ran_on.stack, perf_counter() - self._began)
             self._on_results(ran_on, replace(outcome, given=self._given))
+            return
         self._on_change()
 
     def _refresh_live(self) -> None:
         options = self._host.options()
-        if self._host.closed or options is None or not self._panel.live_box.value:
+        if self._host.closed:
+            return
+        if options is None or not self._panel.live_box.value:
+            self._on_change()
             return
         if self._runner.running:
             now = options, self._host.given_alignment()
@@ -243,6 +251,8 @@ class PanelRuns:
                     self._stop()
         elif self.outdated:
             self.fuse(live=True)
+        else:
+            self._on_change()
 
     def _fail(self, error: Exception) -> None:
         from napari.utils.notifications import show_error

@@ -73,20 +73,23 @@ class ResultOnShow:
             return None
         return self.shown if self.shown.choice.is_there(self._viewer) else None
 
-    def show(self, choice: StackChoice, results: StackResults) -> None:
-        """Show the results of a run in place of those before."""
+    def show(self, choice: StackChoice, results: StackResults, tell: Callable[[], None]) -> None:
+        """Show the results of a run in place of those before, and `tell` of them, in some turns of the event loop."""
         dropped = place_results(choice.layer, choice.focus_axis).dropped
         self.shown = Shown(choice, results, (dropped, *results.warnings))
         is_first = self.layers.get(choice.key, "image") is None
         if is_first:
             put_off_full_collection()
-        for field in ("image", "index", *self._wanted()):
-            there = self.layers.get(choice.key, field) is not None
-            # The fused image and its index change together, for strokes of retouching go over both.
-            if there and field not in self._maps:
-                self.show_layer(field)
-            else:
-                self._turns.add(partial(self.show_layer, field))
+        # A changed layer takes napari some 10 ms, the window composed anew 20: all of it is too long for one turn.
+        if is_first:
+            self._turns.add(partial(self.show_layer, "image"))
+        else:
+            self.show_layer("image")
+        self._turns.add(partial(self.show_layer, "index"))
+        # Not before both have changed, for strokes of retouching go over both.
+        self._turns.add(tell)
+        for field in self._wanted():
+            self._turns.add(partial(self.show_layer, field))
 
     def give_way(self, choice: StackChoice) -> None:
         """Let another result of a stack be shown, whose layers took the place of ours."""

@@ -254,7 +254,7 @@ class FocusStackWidget(FocusStackPanel):
     def _show_results(self, choice: StackChoice, results: StackResults) -> None:
         self._keep()
         self._tiles.forget(choice)
-        self._result.show(choice, results)
+        self._result.show(choice, results, self._refresh)
 
     # ---- options -------------------------------------------------------------------------------
 
@@ -277,13 +277,13 @@ class FocusStackWidget(FocusStackPanel):
 
     def alignment_changed(self) -> None:
         """Take note that another alignment is given, or none any more."""
-        self._refresh()
         self._runs.option_changed()
+        self._refresh()
 
     def _option_changed(self) -> None:
         self.kind_row.follow_options()
-        self._refresh()
         self._runs.option_changed()
+        self._refresh()
 
     def _recall(self) -> None:
         """Set what was kept when the panel was closed last."""
@@ -350,8 +350,10 @@ class FocusStackWidget(FocusStackPanel):
         self.tiles_button.enabled = not running
         self.cancel_button.enabled = running
         self.progress_bar.visible = running
-        outdated = self._runs.outdated or self._tiles.outdated(chosen, self.options(), self._maps_wanted())
-        if outdated and not running:
+        # With Live, a run that mends it is about to start: rows that come and go move all below them.
+        outdated = self._runs.outdated and not self._runs.busy
+        outdated_tiles = self._tiles.outdated(chosen, self.options(), self._maps_wanted())
+        if outdated or (outdated_tiles and not running):
             self.say(_OUTDATED)
         elif self.status_line.text() == _OUTDATED:
             self.say("")
