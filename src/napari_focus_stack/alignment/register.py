@@ -212,10 +212,15 @@ def _slopes_band(band, energy, first, last):  # type: ignore[no-untyped-def]
     for i in range(first, last):
         y = 2 * i
         above, row, below = band[max(y - 1, 0)], band[y], band[min(y + 1, h - 1)]
-        for j in range(energy.shape[1]):
+        out = energy[i]
+        last_column = out.shape[0] - 1
+        for j in range(1, last_column):
+            slope_y, slope_x = below[2 * j] - above[2 * j], row[2 * j + 1] - row[2 * j - 1]
+            out[j] = slope_y * slope_y + slope_x * slope_x
+        for j in (0, last_column):
             x = 2 * j
             slope_y, slope_x = below[x] - above[x], row[min(x + 1, w - 1)] - row[max(x - 1, 0)]
-            energy[i, j] = slope_y * slope_y + slope_x * slope_x
+            out[j] = slope_y * slope_y + slope_x * slope_x
 
 
 @kernel
