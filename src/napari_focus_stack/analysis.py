@@ -34,6 +34,9 @@ from .scaling import Scaling
 # In units of the noise. A wild pixel of a float stack has more, and products of it overflowed to NaN in the whole map.
 _MOST_ENERGY = np.float32(1e15)
 
+# Stands for a map that is not there.
+NOTHING = np.empty((0, 0), np.float32)
+
 
 class SliceAnalysis:
     """Pyramid and noise-normalised energies of the current slice.

@@ -21,6 +21,7 @@ from .fusion.laplacian import LaplacianFusion
 from .fusion.whole_pixels import MOST_SLICES
 from .height.peaks import HeightMaps, PeakTracker, Replacement, Told
 from .kernels import run_tasks, run_together
+from .machine import give_memory_back
 from .noise import NoiseModel
 from .occlusion.rims import Occlusion
 from .occlusion.two_peaks import TwoPeaks
@@ -273,6 +274,8 @@ class Run:
                 f"a first look was taken at {self._slices} slices; add all of them before the result, got {self.count}."
             )
         self._catch_up()
+        # What adding used is of other sizes than what the result needs.
+        give_memory_back()
         transparent = self._transparent()
         fused, measured, maps = self._image_and_maps()
         return FocusStackResult(

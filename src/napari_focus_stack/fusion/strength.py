@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..analysis import SliceAnalysis
+from ..analysis import NOTHING, SliceAnalysis
 from ..kernels import kernel, run_bands
 from ..pyramid import FloatImage, expand_row, reduce
 
@@ -26,9 +26,6 @@ _FLOOR = np.float32(16)
 
 # What a slice with no finite pixel weighs: enough to divide by.
 LEAST_VALID = np.float32(1e-3)
-
-# Stands for a map that is not there.
-NOTHING = np.empty((0, 0), np.float32)
 
 
 def strength(analysis: SliceAnalysis, level: int, preference: float = 1.0) -> FloatImage:

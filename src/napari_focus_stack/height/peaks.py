@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..analysis import SliceAnalysis
+from ..analysis import NOTHING, SliceAnalysis
 from ..kernels import kernel, run_bands
 from ..machine import give_memory_back
 from ..median import median5
@@ -111,22 +111,20 @@ class PeakTracker:
     def add(self, analysis: SliceAnalysis) -> None:
         """Take in the next slice."""
         energies = analysis.energies[0], analysis.fine_energy, analysis.energies[min(1, analysis.levels - 1)]
-        if analysis.valid is not None:
-            share = analysis.valid[1]
-            energies = energies[0] * share, energies[1] * share, energies[2] * share
-        self._track(*energies)
+        self._track(*energies, NOTHING if analysis.valid is None else analysis.valid[1])
 
     def track(self, energy: FloatImage) -> None:
         """Take in the next slice's energy in units of the noise, where there is only one."""
-        self._track(energy, energy, energy)
+        self._track(energy, energy, energy, NOTHING)
 
-    def _track(self, finest: FloatImage, finest_raw: FloatImage, next_finest: FloatImage) -> None:
+    def _track(self, finest: FloatImage, finest_raw: FloatImage, next_finest: FloatImage, valid: FloatImage) -> None:
         run_bands(
             _track_band,
             *self.index.shape,
             finest,
             finest_raw,
             next_finest,
+            valid,
             _MOST_OF_ALL if self.smooth else _MOST_OF_NEXT,
             self._best,
             self._before,
@@ -379,15 +377,41 @@ def _repeat_band(half, full, first, last):  # type: ignore[no-untyped-def]
 
 @kernel
 def _track_band(  # type: ignore[no-untyped-def]
-    finest, finest_raw, next_finest, most_of_next, best, before, after, previous, mass, moment, index, k, first, last
+    finest,
+    finest_raw,
+    next_finest,
+    valid,
+    most_of_next,
+    best,
+    before,
+    after,
+    previous,
+    mass,
+    moment,
+    index,
+    k,
+    first,
+    last,
 ):
-    """Follow the peak; `mass` and `moment` are the sums of (F / best)^8 and of the same times the way from `index`."""
+    """Follow the peak; `mass` and `moment` are the sums of (F / best)^8 and of the same times the way from `index`.
+
+    Energies count as much as pixels are `valid`, which may be empty.
+    """
+    w = best.shape[1]
+    held = np.empty((3, w), np.float32)
     for y in range(first, last):
-        for x in range(best.shape[1]):
-            smooth = finest[y, x]
+        fine, raw, other = finest[y], finest_raw[y], next_finest[y]
+        if valid.shape[0] > 0:
+            for x in range(w):
+                held[0, x] = fine[x] * valid[y, x]
+                held[1, x] = raw[x] * valid[y, x]
+                held[2, x] = other[x] * valid[y, x]
+            fine, raw, other = held[0], held[1], held[2]
+        for x in range(w):
+            smooth = fine[x]
             # Far above the noise the finest energy needs less smoothing, as in the fusion.
-            clear = smooth * ((finest_raw[y, x] + _CLEAR_ENERGY) / (smooth + _CLEAR_ENERGY))
-            wide = next_finest[y, x] * (most_of_next / (next_finest[y, x] + most_of_next))
+            clear = smooth * ((raw[x] + _CLEAR_ENERGY) / (smooth + _CLEAR_ENERGY))
+            wide = other[x] * (most_of_next / (other[x] + most_of_next))
             focus = (clear + _FLOOR) * np.sqrt(wide + _FLOOR)
             old = best[y, x]
             better = focus > old
