@@ -7,7 +7,7 @@ import numba
 import numpy as np
 import pytest
 
-from napari_focus_stack.kernels import multiply_add, run_bands, run_tasks, run_together, threads_here
+from napari_focus_stack.kernels import multiply_add, run_bands, run_strips, run_tasks, run_together, threads_here
 
 
 @pytest.fixture(params=["1", "2", "3"])
@@ -23,6 +23,16 @@ def count(rows, first, last):
 def test_bands_cover_every_row_once(threads):
     rows = np.zeros(1001, int)
     run_bands(count, len(rows), 1000, rows)
+    assert (rows == 1).all()
+
+
+def test_strips_cover_every_row_once(threads):
+    rows = np.zeros(1001, int)
+
+    def add(strip):
+        rows[strip] += 1
+
+    run_strips(add, len(rows), 1000)
     assert (rows == 1).all()
 
 

@@ -40,6 +40,17 @@ def test_undone_gives_back_what_is_coarser_than_the_least_that_passes():
     assert np.abs(undone - light).max() < 0.15 * light.max()
 
 
+def test_blocks_are_filtered_alike_by_any_number_of_threads(monkeypatch):
+    light = spots((700, 1201), 3)
+    sweep, through = FocalSweep(light.shape, origin=(60, 0)), SweepFilter.of(9, 0.8).at_any_height()
+    seen = []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("NAPARI_FOCUS_STACK_THREADS", threads)
+        seen += [sweep.seen(light, None, through), sweep.seen_alike(sweep.spectra(light), through)]
+    for other in seen[1:]:
+        np.testing.assert_array_equal(seen[0], other)
+
+
 @pytest.mark.parametrize("growth_px", [0.3, 1.0, 2.5])
 def test_light_is_conserved_at_every_height(growth_px):
     through = SweepFilter.of(20, growth_px)

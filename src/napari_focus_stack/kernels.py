@@ -243,6 +243,12 @@ def run_bands(function: Callable[..., Any], rows: int, width: int, *arguments: A
     _share_out(lambda band: function(*arguments, *band), edges, threads)
 
 
+def run_strips(function: Callable[[slice], None], rows: int, width: int) -> None:
+    """Call ``function(rows)`` on `strips` that together cover `rows`, some at a time."""
+    threads = min(threads_here(), max(1, rows * width // _SMALLEST_BAND_PX))
+    _share_out(function, strips(0, rows, width=width), threads)
+
+
 def run_together(*jobs: Callable[[], None]) -> None:
     """Call all of the jobs, at the same time where there are threads enough.
 

@@ -274,8 +274,10 @@ class Run:
                 f"a first look was taken at {self._slices} slices; add all of them before the result, got {self.count}."
             )
         self._catch_up()
-        # What adding used is of other sizes than what the result needs.
-        give_memory_back()
+        if self.aligner is not None or self.kind.channels > 1:
+            # What adding used is of other sizes than what the result needs. Gray stacks keep to their rule without,
+            # and are a fiftieth faster.
+            give_memory_back()
         transparent = self._transparent()
         fused, measured, maps = self._image_and_maps()
         return FocusStackResult(

@@ -15,7 +15,7 @@ ECCV 60-73 (2008).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..analysis import SliceAnalysis
-from ..kernels import threads_here
+from ..kernels import run_tasks, threads_here
 from ..pyramid import FloatImage, expand, reduce, size_of
 from ..sampling import sample
 from ..whole_image import Whole
@@ -135,8 +135,11 @@ class FocalSweep:
     def __init__(self, shape: tuple[int, int], origin: tuple[int, int] = (0, 0), blur_px: float = 0.0) -> None:
         self._shape = shape
         doublings = int(np.ceil(np.log2(max(blur_px / _WIDEST_BLUR_PX, 1))))
-        self._margin = _MARGIN_PX << doublings
-        self._edges = [_block_edges(n, start, _BLOCK_PX << doublings) for n, start in zip(shape, origin, strict=True)]
+        rows, columns = (_block_edges(n, start, _BLOCK_PX << doublings) for n, start in zip(shape, origin, strict=True))
+        margin = _MARGIN_PX << doublings
+        self._blocks = [
+            _Block(shape, (slice(*y), slice(*x)), margin) for y in pairwise(rows) for x in pairwise(columns)
+        ]
 
     def seen(self, sharp: FloatImage, height: FloatImage | None, through: SweepFilter) -> FloatImage:
         """Return the mean of the slices of a sharp image on a ground of 0.
@@ -148,40 +151,47 @@ class FocalSweep:
             Where it is in focus, in slices; None for a filter at any height.
         through : SweepFilter
         """
-        out = np.empty(self._shape, np.float32)
-        for block in self._blocks():
+        tables = [self._of_blocks(table) for table in through.of_frequency]
+
+        def filtered(block: _Block) -> FloatImage:
             part = sharp[block.window]
             place = 0 if height is None else np.rint(height[block.window] * _STEPS_A_SLICE).astype(np.int32)
             spectra = (
-                block.forward(part * of_height[place]) * of_frequency[block.place]
-                for of_height, of_frequency in zip(through.of_height, through.of_frequency, strict=True)
+                block.forward(part * of_height[place]) * table[block.padded]
+                for of_height, table in zip(through.of_height, tables, strict=True)
             )
-            out[block.core] = block.back(np.sum(list(spectra), axis=0))
-        return out
+            return block.back(np.sum(list(spectra), axis=0))
 
-    def spectra(self, sharp: FloatImage) -> list[npt.NDArray[np.complex64]]:
+        return self._put_together(filtered)
+
+    def spectra(self, sharp: FloatImage) -> dict[_Block, npt.NDArray[np.complex64]]:
         """Return what `seen_alike` needs to know of a sharp image: for several filters of one image."""
-        return [block.forward(sharp[block.window]) for block in self._blocks()]
+        spectra = run_tasks(lambda block: block.forward(sharp[block.window]), self._blocks)
+        return dict(zip(self._blocks, spectra, strict=True))
 
-    def seen_alike(self, spectra: list[npt.NDArray[np.complex64]], through: SweepFilter) -> FloatImage:
+    def seen_alike(self, spectra: dict[_Block, npt.NDArray[np.complex64]], through: SweepFilter) -> FloatImage:
         """Return what `seen` does of a filter at any height."""
-        out = np.empty(self._shape, np.float32)
-        for block, spectrum in zip(self._blocks(), spectra, strict=True):
-            out[block.core] = block.back(spectrum * through.of_frequency[0][block.place])
-        return out
+        table = self._of_blocks(through.of_frequency[0])
+        return self._put_together(lambda block: block.back(spectra[block] * table[block.padded]))
 
     def undone(self, mean: FloatImage, through: SweepFilter) -> FloatImage:
         """Return the sharp image of a mean of slices, as far as the filter can be undone."""
-        out = np.empty(self._shape, np.float32)
-        for block in self._blocks():
-            out[block.core] = block.back(block.forward(mean[block.window]) * through.inverse[block.place])
-        return out
+        table = self._of_blocks(through.inverse)
+        return self._put_together(lambda block: block.back(block.forward(mean[block.window]) * table[block.padded]))
 
-    def _blocks(self) -> Iterator[_Block]:
-        rows, columns = self._edges
-        for y in pairwise(rows):
-            for x in pairwise(columns):
-                yield _Block(self._shape, (slice(*y), slice(*x)), self._margin)
+    def _of_blocks(self, of_frequency: FloatImage) -> dict[tuple[int, int], FloatImage]:
+        """Return a filter for the transforms of all blocks, of which most have one size."""
+        return {padded: of_frequency[_places(*padded)] for padded in {block.padded for block in self._blocks}}
+
+    def _put_together(self, filtered: Callable[[_Block], FloatImage]) -> FloatImage:
+        """Return the image whose blocks are filtered, some at a time."""
+        out = np.empty(self._shape, np.float32)
+
+        def put(block: _Block) -> None:
+            out[block.core] = filtered(block)
+
+        run_tasks(put, self._blocks)
+        return out
 
 
 def _block_edges(size: int, origin: int, block: int) -> list[int]:
@@ -207,7 +217,7 @@ class _Block:
         self.core = core
         bounds = [(max(c.start - margin, 0), min(c.stop + margin, n)) for c, n in zip(core, shape, strict=True)]
         self.window = slice(*bounds[0]), slice(*bounds[1])
-        around, self._own, padded = [], [], []
+        around, self._own, sizes = [], [], []
         for (start, stop), c in zip(bounds, core, strict=True):
             # What the image does not have is mirrored.
             margins = min(margin, stop - start)
@@ -216,10 +226,9 @@ class _Block:
             size = _fast_length(stop - start + before + after)
             around.append((before, size - (stop - start) - before))
             self._own.append(slice(before + c.start - start, before + c.stop - start))
-            padded.append(size)
+            sizes.append(size)
         self._around = around
-        self._padded = padded
-        self.place = _places(*padded)
+        self.padded = sizes[0], sizes[1]
 
     def forward(self, image: FloatImage) -> npt.NDArray[np.complex64]:
         from scipy.fft import rfft2
@@ -230,7 +239,7 @@ class _Block:
     def back(self, spectrum: npt.NDArray[np.complex64]) -> FloatImage:
         from scipy.fft import irfft2
 
-        image: FloatImage = irfft2(spectrum, self._padded, workers=threads_here())
+        image: FloatImage = irfft2(spectrum, self.padded, workers=threads_here())
         return image[self._own[0], self._own[1]]
 
 
@@ -354,7 +363,7 @@ def measured_growth(mean: FloatImage, sharp: FloatImage, height: FloatImage | No
     """
     sweep = FocalSweep(size_of(mean))
     seen = mean - expand(reduce(mean), size_of(mean))
-    spectra = sweep.spectra(sharp) if height is None else []
+    spectra = sweep.spectra(sharp) if height is None else {}
     growth = _FIRST_GROWTH_PX
     for _ in range(_FITS):
         through = SweepFilter.of(slices, growth)

@@ -10,12 +10,12 @@ and the order of the slices does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
-from ..kernels import strips
+from ..kernels import run_strips
 from ..pyramid import FloatImage, blur5, expand, expanded_rows, laplacian_pyramid, reconstruct, reduce, size_of
 from ..sampling import sample
 from .sweep import Ratio, SliceMean, SweepFilter, measured_growth
@@ -75,9 +75,7 @@ def _correction(c: int, sharp: FloatImage, slice_mean: SliceMean) -> FloatImage:
     for level in range(levels):
         # The ends of the stack weaken the mean by what depends on the height: the same all around.
         _fit_around(expected[level], seen[level], max(_AROUND - level, 1))
-        noise = np.empty_like(mean)
-        for rows in _strips(mean):
-            noise[rows] = slice_mean.noise_variance(c, level, mean[rows])
+        noise = _noise_variance(c, level, mean, slice_mean)
         misfit = number(
             f"veil: misfit of channel {c}, level {level}", partial(_misfit, seen[level], expected[level], noise)
         )
@@ -86,6 +84,16 @@ def _correction(c: int, sharp: FloatImage, slice_mean: SliceMean) -> FloatImage:
         mean = reduce(mean)
     seen[-1][...] = 0
     return sweep.undone(reconstruct(seen), through)
+
+
+def _noise_variance(c: int, level: int, mean: FloatImage, slice_mean: SliceMean) -> FloatImage:
+    out = np.empty_like(mean)
+
+    def fill(rows: slice) -> None:
+        out[rows] = slice_mean.noise_variance(c, level, mean[rows])
+
+    run_strips(fill, *mean.shape)
+    return out
 
 
 def _misfit(seen: FloatImage, expected: FloatImage, noise: FloatImage) -> float:
@@ -97,15 +105,19 @@ def _misfit(seen: FloatImage, expected: FloatImage, noise: FloatImage) -> float:
 def _fit_around(expected: FloatImage, seen: FloatImage, reductions: int) -> None:
     """Multiply what is expected by its ratio to what is seen that fits best around every pixel; 1 where it is 0."""
     product, square = _less_around(seen * expected, reductions), _less_around(expected**2, reductions)
-    for rows in _strips(expected):
+
+    def fit(rows: slice) -> None:
         above, below = product(rows), square(rows)
         expected[rows] *= np.divide(above, below, out=np.ones_like(below), where=below > 0)
+
+    run_strips(fit, *expected.shape)
 
 
 def _keep_veils(seen: FloatImage, expected: FloatImage, noise: FloatImage, misfit: np.float32) -> None:
     """Keep of a difference, in place, what neither noise nor the usual misfit explains; `noise` is used up."""
     possible, energy = blur5(expected**2), blur5(seen**2)
-    for rows in _strips(seen):
+
+    def keep(rows: slice) -> None:
         variance, most, total = noise[rows], possible[rows], energy[rows]
         variance *= _NOISE_FACTOR
         variance += misfit * most
@@ -118,10 +130,7 @@ def _keep_veils(seen: FloatImage, expected: FloatImage, noise: FloatImage, misfi
         variance *= np.minimum(most, 1, out=most)
         seen[rows] *= variance
 
-
-def _strips(image: FloatImage) -> Iterator[slice]:
-    """Yield rows so few that what NumPy makes of them stays in cache."""
-    return strips(0, len(image), width=image.shape[1])
+    run_strips(keep, *seen.shape)
 
 
 def _less_around(image: FloatImage, reductions: int) -> Callable[[slice], FloatImage]:
