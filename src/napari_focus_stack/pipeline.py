@@ -302,7 +302,7 @@ def memory_needed(shape: Sequence[int], dtype: npt.DTypeLike, options: FocusStac
     per_channel = 12 + (3.2 + 2 * rims) * kind.dtype.itemsize + following + aligned * kind.dtype.itemsize
     shared = 35.4 + 5.4 * denoise + 5 * rims + 2.5 * aligned
     # Whole pixels of three slices are kept while all else is, too.
-    few = 12 if shape[0] == 3 else 0
+    few = 16 if shape[0] == 3 else 0
     return int(pixels * (per_channel * kind.channels + shared + few))
 
 
