@@ -28,10 +28,12 @@ from .pyramid import (
     push_pull,
     reduce,
     reduce_line,
+    row_sum,
 )
 from .scaling import Scaling
 
-# In units of the noise. A wild pixel of a float stack has more, and products of it overflowed to NaN in the whole map.
+# In units of the noise. A wild pixel of a float stack has more, and squares and products of it overflowed to NaN in the
+# whole map.
 _MOST_ENERGY = np.float32(1e15)
 
 # Stands for a map that is not there.
@@ -339,11 +341,7 @@ def _mean_of_part(function: Callable[..., Any], rows: slice, columns: slice, *im
 def _sum_band(image, top, left, right, sums, first, last):  # type: ignore[no-untyped-def]
     """Add up columns of rows, which are counted from `top`."""
     for y in range(top + first, top + last):
-        row = image[y, left:right]
-        total = np.float32(0)
-        for x in range(row.shape[0]):
-            total += np.float32(row[x])
-        sums[y] = total
+        sums[y] = row_sum(image[y, left:right])
 
 
 @kernel_of_sums

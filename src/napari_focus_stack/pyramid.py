@@ -189,7 +189,8 @@ def expand_row(coarse, y, h, line, out):  # type: ignore[no-untyped-def]
 
 
 @row_function_of_sums
-def _row_sum(row):  # type: ignore[no-untyped-def]
+def row_sum(row):  # type: ignore[no-untyped-def]
+    """Return the sum of numbers of a row."""
     total = np.float32(0)
     for x in range(row.shape[0]):
         total += np.float32(row[x])
@@ -238,7 +239,7 @@ def halve_band(numbers, half, sums, first, last):  # type: ignore[no-untyped-def
     # Rows are converted as often as they are read, which costs less than to write them.
     for j in range(first, last):
         for y in range(2 * j, min(2 * j + 2, h)):
-            sums[y] = _row_sum(numbers[y])
+            sums[y] = row_sum(numbers[y])
         blur_column(numbers, 2 * j, h, h, column)
         reduce_line(column, lanes, half[j])
 

@@ -18,9 +18,6 @@ from ..pyramid import FloatImage, expand_row, reduce
 # In units of the noise: energy that is clear of it.
 _CLEAR_ENERGY = np.float32(16)
 
-# Beyond this energies no longer matter, and their squares stay within float32.
-_MOST_ENERGY = np.float32(1e15)
-
 # Of a strength, in noise deviations. Below it energy is not evidence.
 _FLOOR = np.float32(16)
 
@@ -97,7 +94,7 @@ def _strength_band(  # type: ignore[no-untyped-def]
                 expand_row(coarser, y, h, line, coarse)
         strengths = out[y]
         for x in range(w):
-            e = min(energy[x], _MOST_ENERGY)
+            e = energy[x]
             heard = (np.float32(1) + fine[x] * share) * (np.float32(1) + coarse[x] / (_CLEAR_ENERGY + e * e))
             strengths[x] = np.sqrt(base[x] * np.sqrt(heard)) * preference + _FLOOR
         if valid.shape[0] > 0:
