@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from time import monotonic
 
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QWidget
@@ -11,6 +12,9 @@ from ..pauses import pause, resume
 
 # No painting takes as long; if its end should be missed the run goes on.
 _LONGEST_S = 0.1
+
+# While a slider is dragged the window is painted all the time, and the run would never come to its quick look.
+_APART_S = 0.15
 
 
 class PaintedFirst(QObject):  # type: ignore[misc]
@@ -28,6 +32,7 @@ class PaintedFirst(QObject):  # type: ignore[misc]
         super().__init__(widget)
         self._widget = widget
         self._watched: list[QWidget] = []
+        self._last = 0.0
         # Due once what is about to be painted is painted.
         self._painted = QTimer(self)
         self._painted.setSingleShot(True)
@@ -54,6 +59,8 @@ class PaintedFirst(QObject):  # type: ignore[misc]
     def eventFilter(self, window: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
         """Pause before the window is painted."""
         if event.type() == QEvent.Type.UpdateRequest:
-            pause(_LONGEST_S)
-            self._painted.start()
+            before, self._last = self._last, monotonic()
+            if self._last - before > _APART_S:
+                pause(_LONGEST_S)
+                self._painted.start()
         return False

@@ -229,8 +229,6 @@ class PanelRuns:
             self._on_change()
 
     def _end(self, outcome: Any) -> None:
-        self._painted_first.end()
-        self._bar_timer.stop()
         ran_on, self._ran_on = self._ran_on, None
         job_end, self._job_end = self._job_end, None
         gone = self._host.closed or ran_on is None or not ran_on.is_there(self._host.viewer)
@@ -238,6 +236,8 @@ class PanelRuns:
             self._tiles.discard()
         if self._host.closed or ran_on is None:
             return
+        self._painted_first.end()
+        self._bar_timer.stop()
         if self._again:
             self._again = False
             if self._host.shown_of_chosen() is None or self.outdated:

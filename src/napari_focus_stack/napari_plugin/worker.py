@@ -41,6 +41,8 @@ class RunProgress:
     positions: int
 
     def __str__(self) -> str:
+        if not self.done:
+            return "starting"
         visits = self.total // self.positions
         here = f"slice {self.done - (self.position - 1) * visits}/{visits}"
         return here if self.positions == 1 else f"stack {self.position}/{self.positions} · {here}"
