@@ -4,7 +4,8 @@
 
 A timer of the event loop ticks every millisecond; the longest gap between two ticks is how long the window
 did not answer. Beside it: the most processor time that the window's thread used between two ticks, which other
-programs do not lengthen, and the longest pause of Python's garbage collector. What napari takes by itself, before the
+programs do not lengthen, the longest pause of Python's garbage collector, and how many cores other programs (the
+X server is one) used meanwhile: where that is much, a gap tells of them. What napari takes by itself, before the
 panel is opened, comes first: no plugin's gaps can be shorter on that machine. With --undrawn the canvas is left empty,
 which tells what OpenGL in software costs: a graphics card draws the same in a few milliseconds.
 """
@@ -34,6 +35,12 @@ class Watch:
         self._timer.setInterval(1)
         self._timer.timeout.connect(lambda: self.ticks.append((time.perf_counter(), time.thread_time())))
         self._timer.start()
+        self.others: list[tuple[float, float]] = []
+        self._slow_timer = QTimer()
+        self._slow_timer.setInterval(100)
+        self._slow_timer.timeout.connect(self._note_others)
+        self._slow_timer.start()
+        self._note_others()
         gc.callbacks.append(self._collecting)
 
     def _collecting(self, phase: str, _: dict[str, Any]) -> None:
@@ -41,6 +48,22 @@ class Watch:
             self._since = time.perf_counter()
         else:
             self.pauses.append((self._since, time.perf_counter() - self._since))
+
+    def _note_others(self) -> None:
+        """Note how many seconds of processor time the programs but this one have used by now."""
+        import psutil
+
+        whole, own = psutil.cpu_times(), psutil.Process().cpu_times()
+        idle = whole.idle + getattr(whole, "iowait", 0)
+        # Guests are part of what users took.
+        guests = getattr(whole, "guest", 0) + getattr(whole, "guest_nice", 0)
+        self.others.append((time.perf_counter(), sum(whole) - guests - idle - own.user - own.system))
+
+    def other_cores(self, begin: float) -> float:
+        """Return how many cores other programs used since `begin`, on average."""
+        now, used = self.others[-1]
+        since, before = max((note for note in self.others if note[0] <= begin), default=self.others[0])
+        return (used - before) / max(now - since, 1e-3)
 
     def gap_ms(self, begin: float) -> tuple[float, float, float]:
         """Return the longest gap of ticks since `begin`, the most processor time in one, the longest collection."""
@@ -96,7 +119,7 @@ def main() -> None:
 
     def row(what: str, begin: float, picture: float, whole: float) -> None:
         wait(lambda: False, 0.3)
-        rows.append((what, picture - begin, whole - begin, *watch.gap_ms(begin)))
+        rows.append((what, picture - begin, whole - begin, *watch.gap_ms(begin), watch.other_cores(begin)))
 
     def used(what: str, begin: float, part: Any) -> None:
         wait(lambda: not part.busy)
@@ -175,10 +198,18 @@ def main() -> None:
         used(what, begin, part)
     told = f"{', RGB' if scene.rgb else ''}{', undrawn' if arguments.undrawn else ''}"
     print(f"{arguments.slices} slices of {arguments.size} x {arguments.size} px{told}.\n")
-    print("| what | first picture, s | whole, s | longest gap, ms | most processor time, ms | collector, ms |")
-    print("|---|---:|---:|---:|---:|---:|")
-    for what, picture, whole, gap, busy, pause in rows:
-        print(f"| {what} | {picture:.2f} | {whole:.2f} | {gap:.0f} | {busy:.0f} | {pause:.0f} |")
+    columns = (
+        "first picture, s",
+        "whole, s",
+        "longest gap, ms",
+        "most processor time, ms",
+        "collector, ms",
+        "others, cores",
+    )
+    print(f"| what | {' | '.join(columns)} |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    for what, picture, whole, gap, busy, pause, others in rows:
+        print(f"| {what} | {picture:.2f} | {whole:.2f} | {gap:.0f} | {busy:.0f} | {pause:.0f} | {others:.2f} |")
     viewer.close()
 
 

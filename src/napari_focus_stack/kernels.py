@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from .kernel_cache import ForgivingCache, forgive, name_of
+from .pauses import give_way
 
 # Nothing that rounds: with "contract" or "reassoc" the last bits depended on where in its row a pixel lies, which the
 # vectors of a processor (AVX-512 most of all) and what is left behind them treat differently, so that tiles differed.
@@ -317,6 +318,7 @@ def _share_out(do: Callable[[Item], None], items: Iterable[Item], threads: int) 
                 item = waiting.popleft()
             except IndexError:
                 return
+            give_way()
             do(item)
 
     pending = [_pool(thread_count()).submit(work) for _ in range(threads - 1)]

@@ -249,9 +249,9 @@ def part_in_view(choice: StackChoice) -> Part | None:
 
 def fits(choice: StackChoice, options: FocusStackOptions | None) -> bool:
     """Return whether there is memory for a run that holds its results."""
-    from ..machine import free_memory
+    from ..machine import free_memory_lately
 
-    return run_bytes(choice.stack, options) <= free_memory()
+    return run_bytes(choice.stack, options) <= free_memory_lately()
 
 
 def check_fits(choice: StackChoice, options: FocusStackOptions, *, offered: bool) -> None:

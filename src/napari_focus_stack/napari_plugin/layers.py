@@ -272,7 +272,12 @@ class StackChoice:
 
     def is_there(self, viewer: Viewer) -> bool:
         """Return whether the layer is in the viewer, with the pixels that were chosen."""
-        return self.layer in viewer.layers and full_resolution(self.layer) is self.stack.pixels
+        return self.layer in viewer.layers and self.has_its_pixels
+
+    @property
+    def has_its_pixels(self) -> bool:
+        """Whether the layer, be it in the viewer or not, has the pixels that were chosen."""
+        return full_resolution(self.layer) is self.stack.pixels
 
     def index_in_view(self, axis: int, viewer: Viewer) -> int:
         """Return the index along `axis` of the layer that the viewer's sliders stand on."""

@@ -159,6 +159,7 @@ class _ScrollArea(QScrollArea):  # type: ignore[misc]
 
     def __init__(self, column: QWidget) -> None:
         super().__init__()
+        self._least_px = 0
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -173,7 +174,11 @@ class _ScrollArea(QScrollArea):  # type: ignore[misc]
     def eventFilter(self, column: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
         if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize):
             self._give_height()
-            self.updateGeometry()
+            least_px = self.minimumSizeHint().width()
+            if least_px != self._least_px:
+                # Not every time: it has the dock and then the window laid out and painted once more.
+                self._least_px = least_px
+                self.updateGeometry()
         return bool(super().eventFilter(column, event))
 
     def _give_height(self) -> None:

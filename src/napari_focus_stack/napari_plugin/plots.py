@@ -13,6 +13,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from ..sharpness import SHARPNESS_MEASURES, SharpnessReport
+from .steady_label import SteadyLabel
 
 _HEIGHT_PX = 130
 _MOST_TICKS = 10
@@ -62,6 +63,8 @@ class CurvePlot(pg.GraphicsLayoutWidget):  # type: ignore[misc]
         if finite:
             low, high = min(finite), max(finite)
             self.view_box.setYRange(low, high if high > low else low + 1, padding=_PADDING)
+        # Left to pyqtgraph it is done while painting, and painted once more.
+        self.view_box.prepareForPaint()
 
 
 class SlicePlot(CurvePlot):
@@ -176,7 +179,7 @@ class SharpnessView(QWidget):  # type: ignore[misc]
         super().__init__()
         self.title = QLabel()
         self.plot = SharpnessPlot()
-        self.figures = {name: QLabel() for name in ("mean of sources", "best slice", "fused", "gain")}
+        self.figures = {name: SteadyLabel() for name in ("mean of sources", "best slice", "fused", "gain")}
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.title)
@@ -184,9 +187,8 @@ class SharpnessView(QWidget):  # type: ignore[misc]
         grid = QGridLayout()
         grid.setColumnStretch(1, 1)
         for row, (name, figure) in enumerate(self.figures.items()):
-            figure.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             grid.addWidget(QLabel(name), row, 0)
-            grid.addWidget(figure, row, 1, Qt.AlignmentFlag.AlignRight)
+            grid.addWidget(figure, row, 1)
         layout.addLayout(grid)
 
     def show_report(self, report: SharpnessReport) -> None:

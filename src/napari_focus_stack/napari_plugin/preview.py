@@ -281,7 +281,7 @@ class Pasted:
                 )
                 self._covered.append((layer, shown, part, shown[part].copy()))
                 shown[part] = pixels
-                layer.refresh(extent=False)
+                _draw(layer)
 
     def lift(self, *, refresh: bool = True) -> None:
         """Show the last result again."""
@@ -289,8 +289,13 @@ class Pasted:
         for layer, shown, part, pixels in covered:
             shown[part] = pixels
             if refresh:
-                layer.refresh(extent=False)
+                _draw(layer)
 
     def forget(self) -> None:
         """Let the layers have the next result: there is nothing to go back to."""
         self._covered = []
+
+
+def _draw(layer: Image) -> None:
+    # The thumbnail waits for the whole: it takes as long as all the rest.
+    layer.refresh(extent=False, thumbnail=False, highlight=False)

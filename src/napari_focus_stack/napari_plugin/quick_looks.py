@@ -36,7 +36,8 @@ class QuickLooks:
     def learn(self, stack: LayerStack, seconds: float) -> None:
         """Take note of how long a whole run took; its result is on show now."""
         self.seconds_per_value = seconds / max(int(np.prod(stack.pixels.shape)), 1)
-        self._pasted.forget()
+        # The result before takes its own pixels back unseen: another layer may show them, too.
+        self._pasted.lift(refresh=False)
 
     def plan(self, options: FocusStackOptions) -> tuple[PreviewMaker, PreviewPlan] | None:
         """Return what to show before the whole is there; None where that takes no longer, or nothing is in view."""

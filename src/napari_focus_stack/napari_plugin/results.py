@@ -61,6 +61,7 @@ class ResultLayers:
         heights: ShownHeights | None = None,
         *,
         hidden: bool = False,
+        add: bool = True,
     ) -> list[Image]:
         """Add or update the layers of `results`.
 
@@ -76,6 +77,8 @@ class ResultLayers:
             In place of the heights of `results`, which are in slices.
         hidden : bool
             Whether the fused layer is added hidden, as the others always are.
+        add : bool
+            Whether layers are added where there are none that can be updated.
 
         Returns
         -------
@@ -106,7 +109,7 @@ class ResultLayers:
                 update_layer(layer, pixels, placement, metadata)
                 if field == "height":
                     _count_anew(layer, before, told, look["contrast_limits"])
-            else:
+            elif add:
                 name = f"{source.name} {title_of(told)}"
                 if hidden:
                     look["visible"] = False

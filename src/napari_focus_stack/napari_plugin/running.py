@@ -13,6 +13,7 @@ from ..errors import InputError
 from .in_tiles import check_fits
 from .latest import sentence_of
 from .layers import Position, StackChoice
+from .painting import PaintedFirst
 from .preview import Preview
 from .quick_looks import QuickLooks
 from .tiled_run import TileProgress
@@ -30,6 +31,9 @@ _LIVE_DELAY_MS = 40
 
 # With napari's canvas, Qt composes the whole window anew for every change: 30 ms of all cores where OpenGL is software.
 _BAR_EVERY_MS = 200
+
+# A bar that is gone before it is read would flicker with every change of an option.
+_LIVE_BAR_AFTER_MS = 1000
 
 
 class PanelRuns:
@@ -69,10 +73,11 @@ class PanelRuns:
         self._live_timer.setSingleShot(True)
         self._live_timer.setInterval(_LIVE_DELAY_MS)
         self._live_timer.timeout.connect(self._refresh_live)
+        self._painted_first = PaintedFirst(panel.native)
         self._progress: RunProgress | None = None
+        self._bar_is_due = False
         self._bar_timer = QTimer(panel.native)
         self._bar_timer.setSingleShot(True)
-        self._bar_timer.setInterval(_BAR_EVERY_MS)
         self._bar_timer.timeout.connect(self._draw_bar)
 
     @property
@@ -84,6 +89,11 @@ class PanelRuns:
     def busy(self) -> bool:
         """Whether a run is under way or about to start."""
         return self._runner.running or self._live_timer.isActive()
+
+    @property
+    def bar_is_wanted(self) -> bool:
+        """Whether the bar tells of the run under way: of one that Live started, not before it has taken a while."""
+        return self._runner.running and self._bar_is_due
 
     @property
     def outdated(self) -> bool:
@@ -108,7 +118,7 @@ class PanelRuns:
             return
         self._job_end = None
         self._began = perf_counter()
-        self._begin(chosen)
+        self._begin(chosen, live=live, looks_first=quick_look is not None)
 
     def fuse_in_tiles(self, maps: list[str], on_end: Callable[[TilesDone], None]) -> None:
         """Fuse the chosen stack tile by tile, what is in view first, into files that layers show meanwhile."""
@@ -155,6 +165,7 @@ class PanelRuns:
         self._again = False
         self._quick_looks.lift()
         self._runner.cancel()
+        self._painted_first.end()
 
     def stack_is_gone(self) -> None:
         """Let go of the pixels of the result on show."""
@@ -171,12 +182,17 @@ class PanelRuns:
         if self._panel.live_box.value and not self._live_timer.isActive():
             self._live_timer.start()
 
-    def _begin(self, chosen: StackChoice) -> None:
+    def _begin(self, chosen: StackChoice, *, live: bool = False, looks_first: bool = False) -> None:
         self._ran_on, self._progress = chosen, None
+        self._painted_first.begin()
+        self._bar_is_due = not live
+        self._bar_timer.start(_LIVE_BAR_AFTER_MS if live else _BAR_EVERY_MS)
         self._panel.say("")
         self._panel.progress_bar.value = 0
         self._panel.progress_bar.native.setFormat("starting")
-        self._on_change()
+        if not looks_first:
+            # Else it is told with the quick look: the window is painted once for both.
+            self._on_change()
 
     def _stop(self) -> None:
         self._runner.cancel()
@@ -188,12 +204,17 @@ class PanelRuns:
         if not self._host.closed:
             self._progress = progress
             if not self._bar_timer.isActive():
-                self._bar_timer.start()
+                self._bar_timer.start(_BAR_EVERY_MS)
             if isinstance(progress, TileProgress):
                 self._tiles.follow(progress)
 
     def _draw_bar(self) -> None:
-        if not self._host.closed and self._progress is not None:
+        if self._host.closed or not self._runner.running:
+            return
+        if not self._bar_is_due:
+            self._bar_is_due = True
+            self._on_change()
+        if self._progress is not None:
             bar = self._panel.progress_bar.native
             # Else Qt paints it at once for its value, and once more for its words.
             bar.setUpdatesEnabled(False)
@@ -205,6 +226,7 @@ class PanelRuns:
     def _show_preview(self, preview: Preview) -> None:
         if not self._host.closed and self._runner.options is not None:
             self._quick_looks.show(preview, self._runner.options)
+            self._on_change()
 
     def _end(self, outcome: Any) -> None:
         ran_on, self._ran_on = self._ran_on, None
@@ -214,6 +236,8 @@ class PanelRuns:
             self._tiles.discard()
         if self._host.closed or ran_on is None:
             return
+        self._painted_first.end()
+        self._bar_timer.stop()
         if self._again:
             self._again = False
             if self._host.shown_of_chosen() is None or self.outdated:

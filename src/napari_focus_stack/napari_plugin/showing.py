@@ -1,8 +1,10 @@
-"""The result on show: its layers are updated at once where they are there, and added one after the other where not."""
+"""The result on show: its layers are renewed in a few turns of the event loop, and added one in each where they are not
+there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -60,6 +62,8 @@ class ResultOnShow:
         self._height_view, self._heights_shown = height_view, heights_shown
         self._levelling, self._turns = Latest("Levelling the heights"), Turns(parent)
         self._active: Layer | None = None
+        # The results whose layers still show the run before.
+        self._behind: set[str] = set()
         self._closed = False
 
     @property
@@ -77,25 +81,39 @@ class ResultOnShow:
         """Show the results of a run in place of those before, and `tell` of them, in some turns of the event loop."""
         dropped = place_results(choice.layer, choice.focus_axis).dropped
         self.shown = Shown(choice, results, (dropped, *results.warnings))
-        is_first = self.layers.get(choice.key, "image") is None
-        if is_first:
-            put_off_full_collection()
-        # A changed layer takes napari some 10 ms, the window composed anew 20: all of it is too long for one turn.
-        if is_first:
-            self._turns.add(partial(self.show_layer, "image"))
-        else:
+        self._behind = {"image", "index", *self._wanted()}
+        there = self.layers.of(choice.key)
+        # A changed layer takes napari up to 10 ms, the window painted anew 25: all of it is too long for one turn.
+        if "image" in there:
             self.show_layer("image")
-        self._turns.add(partial(self.show_layer, "index"))
+        else:
+            put_off_full_collection()
+            self._turns.add(partial(self.show_layer, "image"))
+        maps = [field for field in ("index", *self._wanted()) if field != "height"]
+        self._turns.add(partial(self._renew, [field for field in maps if field in there]))
+        for field in maps:
+            if field not in there:
+                self._turns.add(partial(self.show_layer, field))
         # Not before both have changed, for strokes of retouching go over both.
         self._turns.add(tell)
-        for field in self._wanted():
-            self._turns.add(partial(self.show_layer, field))
+        if "height" in self._behind:
+            self._turns.add(partial(self.show_layer, "height"))
 
     def give_way(self, choice: StackChoice) -> None:
         """Let another result of a stack be shown, whose layers took the place of ours."""
         if self.of(choice) is not None:
-            self.shown = None
+            self.shown, self._behind = None, set()
             self._turns.clear()
+
+    def finish(self) -> None:
+        """Renew at once the layers whose turn has not come, so that all show the same result; add none."""
+        shown, self._behind, behind = self.shown, set(), self._behind
+        self._turns.clear()
+        if shown is None:
+            return
+        for field in behind & self.layers.of(shown.choice.key).keys():
+            heights = self._heights_of(shown)() if field == "height" else None
+            self.layers.show([field], shown.seen, shown.choice, shown.placement, heights, add=False)
 
     def show_layer(self, field: str) -> None:
         """Add or update the layer of one result."""
@@ -103,8 +121,7 @@ class ResultOnShow:
         if self._closed or shown is None:
             return
         if field == "height":
-            choice = shown.choice
-            work = partial(shown_heights, shown.seen, choice.stack, HeightScale.of(choice), self._height_view())
+            work = self._heights_of(shown)
             if shown.is_small:
                 self._levelling.request(work, partial(self._show_heights, shown), at_once=True)
             else:
@@ -130,17 +147,27 @@ class ResultOnShow:
     def forget_removed(self) -> bool:
         """Let go of layers that are gone; return whether the stack of the result on show is one of them."""
         self.layers.forget_removed()
-        gone = self.shown is not None and not self.shown.choice.is_there(self._viewer)
-        if gone:
-            self.shown = None
-            self._turns.clear()
-        return gone
+        if self.shown is None or self.shown.choice.is_there(self._viewer):
+            return False
+        if self.shown.choice.has_its_pixels:
+            self.finish()
+        self.shown, self._behind = None, set()
+        self._turns.clear()
+        return True
 
     def shut_down(self) -> None:
         """Add nothing any more."""
         self._closed = True
         self._turns.clear()
         self._levelling.close()
+
+    def _renew(self, fields: Iterable[str]) -> None:
+        for field in fields:
+            self.show_layer(field)
+
+    def _heights_of(self, shown: Shown) -> Callable[[], ShownHeights]:
+        choice = shown.choice
+        return partial(shown_heights, shown.seen, choice.stack, HeightScale.of(choice), self._height_view())
 
     def _wanted(self) -> list[str]:
         return [field for field, box in self._maps.items() if box.value]
@@ -155,6 +182,7 @@ class ResultOnShow:
         self._heights_shown()
 
     def _add_or_update(self, field: str, shown: Shown, heights: ShownHeights | None = None) -> None:
+        self._behind.discard(field)
         choice, selection = shown.choice, self._viewer.layers.selection
         active = selection.active
         added = self.layers.show([field], shown.seen, choice, shown.placement, heights, hidden=True)

@@ -107,6 +107,7 @@ class FocusStackWidget(FocusStackPanel):
         for box in (self.live_box, self.height_box, self.confidence_box):
             box.changed.connect(self._keep)
         self.closing.closed.connect(self._keep)
+        self.closing.closed.connect(self._result.finish)
         self.closing.closed.connect(self.shut_down)
         self.native.destroyed.connect(self.shut_down)
 
@@ -349,7 +350,7 @@ class FocusStackWidget(FocusStackPanel):
         self.tiles_button.visible = self._tiles.offered(chosen, self._options_for_tiles())
         self.tiles_button.enabled = not running
         self.cancel_button.enabled = running
-        self.progress_bar.visible = running
+        self.progress_bar.visible = self._runs.bar_is_wanted
         # With Live, a run that mends it is about to start: rows that come and go move all below them.
         outdated = self._runs.outdated and not self._runs.busy
         outdated_tiles = self._tiles.outdated(chosen, self.options(), self._maps_wanted())

@@ -41,6 +41,8 @@ class RunProgress:
     positions: int
 
     def __str__(self) -> str:
+        if not self.done:
+            return "starting"
         visits = self.total // self.positions
         here = f"slice {self.done - (self.position - 1) * visits}/{visits}"
         return here if self.positions == 1 else f"stack {self.position}/{self.positions} · {here}"
@@ -371,7 +373,7 @@ def run_bytes(stack: LayerStack, options: FocusStackOptions | None) -> int:
 
 def describe_run(stack: LayerStack, options: FocusStackOptions | None, tile_bytes: int | None = None) -> str:
     """Return the size of a stack and the memory a run needs, `tile_bytes` in tiles; or why the core refuses it."""
-    from ..machine import free_memory
+    from ..machine import free_memory_lately
 
     view = stack.at((0,) * len(stack.outer_axes))
     size = "×".join(str(n) for n in view.shape[:3])
@@ -381,7 +383,7 @@ def describe_run(stack: LayerStack, options: FocusStackOptions | None, tile_byte
         needed = run_bytes(stack, options) if tile_bytes is None else tile_bytes
     except InputError as refusal:
         return str(refusal)
-    free = free_memory()
+    free = free_memory_lately()
     tiled = "" if tile_bytes is None else " · in tiles"
     short = f", but {_readable(free)} are free" if needed > free else ""
     return f"{several}{size} {colour}{view.dtype}{tiled} · needs about {_readable(needed)}{short}"
