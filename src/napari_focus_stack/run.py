@@ -19,7 +19,7 @@ from .fusion import FUSION_METHODS
 from .fusion.accumulator import FusionSetting, SecondVisit
 from .fusion.laplacian import LaplacianFusion
 from .fusion.whole_pixels import MOST_SLICES
-from .height.peaks import HeightMaps, PeakTracker, Replacement, Told
+from .height.peaks import HeightMaps, PeakTracker, Replacement, Told, repeated
 from .kernels import run_tasks, run_together
 from .machine import give_memory_back
 from .noise import NoiseModel
@@ -330,13 +330,14 @@ class Run:
         self._analyse(self.analysis, image, briefly=True, planes=False)
         fused = self._measured_core(self.analysis, image, core)
         self.analysis.release()
-        y, x = (np.arange(c.start, c.stop) // 2 for c in core)
+        half = tuple(slice(c.start // 2, -(-c.stop // 2)) for c in core)
+        size = core[0].stop - core[0].start, core[1].stop - core[1].start
         return Part(
             image=self._shaped(image[core]),
             fused=fused,
             # Behind the image and not beside it: parts are as large as fits the memory, of which most is needed here.
             unfilled=self._unfilled(core),
-            index=self.tracker.index[np.ix_(y, x)],
+            index=repeated(np.ascontiguousarray(self.tracker.index[half]), size),
             per_slice=tuple(self.per_slice_of_core),
             warnings=self._warnings(self._transparent()),
         )

@@ -192,8 +192,7 @@ class PeakTracker:
             del other
         # One after the other, since this is where a run needs most memory; what was freed is of another size.
         give_memory_back()
-        full_index = np.empty(self.shape, np.uint16)
-        run_bands(_repeat_band, *self.shape, index, full_index)
+        full_index = repeated(index, self.shape)
         del index, unknown
         full_height = doubled(height, self.shape)
         del height
@@ -338,7 +337,22 @@ def _evidence(energy: FloatImage) -> FloatImage:
 
 
 def _stacked(part: tuple[slice, ...], *maps: npt.NDArray[Any]) -> FloatImage:
-    return np.stack([one[part] for one in maps], dtype=np.float32)
+    parts = [one[part] for one in maps]
+    out = np.empty((len(parts), *parts[0].shape), np.float32)
+    run_bands(_copy_band, *parts[0].shape, parts, out)
+    return out
+
+
+def _copy_band(maps: list[npt.NDArray[Any]], out: FloatImage, first: int, last: int) -> None:
+    for one, own in zip(maps, out, strict=True):
+        own[first:last] = one[first:last]
+
+
+def repeated(half: npt.NDArray[np.uint16], shape: tuple[int, int]) -> npt.NDArray[np.uint16]:
+    """Return a map at full size, every pixel of which is that of half the size it lies in."""
+    full = np.empty(shape, np.uint16)
+    run_bands(_repeat_band, *shape, half, full)
+    return full
 
 
 def doubled(half: FloatImage, shape: tuple[int, int]) -> FloatImage:
