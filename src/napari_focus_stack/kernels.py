@@ -234,14 +234,21 @@ def run_bands(function: Callable[..., Any], rows: int, width: int, *arguments: A
     rows, width : int
         Size of what is written, in px.
     """
-    most = min(thread_count(), max(1, rows * width // _SMALLEST_BAND_PX), rows)
-    if most == 1:
-        function(*arguments, 0, rows)
+    run_rows(function, (0, rows), width, *arguments)
+
+
+def run_rows(function: Callable[..., Any], rows: tuple[int, int], width: int, *arguments: Any) -> None:
+    """Do what `run_bands` does from one row up to another."""
+    first, last = rows
+    count = last - first
+    most = min(thread_count(), max(1, count * width // _SMALLEST_BAND_PX), count)
+    if most <= 1:
+        function(*arguments, first, last)
         return
     # More bands than threads, so that a thread that is held up does not hold up the slice, and that threads which
     # other jobs leave free meanwhile can help.
-    bands = min(2 * most, rows)
-    edges = itertools.pairwise([rows * i // bands for i in range(bands + 1)])
+    bands = min(2 * most, count)
+    edges = itertools.pairwise([first + count * i // bands for i in range(bands + 1)])
     _share_out(lambda band: function(*arguments, *band), edges, lambda: min(threads_here(), most))
 
 

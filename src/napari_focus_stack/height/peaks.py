@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..analysis import NOTHING, SliceAnalysis
-from ..kernels import kernel, run_bands
+from ..kernels import kernel, run_bands, run_rows
 from ..machine import give_memory_back
 from ..median import median5
 from ..pyramid import FloatImage
@@ -111,16 +111,24 @@ class PeakTracker:
     def add(self, analysis: SliceAnalysis) -> None:
         """Take in the next slice."""
         energies = analysis.energies[0], analysis.fine_energy, analysis.energies[min(1, analysis.levels - 1)]
-        self._track(*energies, NOTHING if analysis.valid is None else analysis.valid[1])
+        self._track(*energies, NOTHING if analysis.valid is None else analysis.valid[1], analysis.rows[1])
 
     def track(self, energy: FloatImage) -> None:
         """Take in the next slice's energy in units of the noise, where there is only one."""
-        self._track(energy, energy, energy, NOTHING)
+        self._track(energy, energy, energy, NOTHING, (0, len(energy)))
 
-    def _track(self, finest: FloatImage, finest_raw: FloatImage, next_finest: FloatImage, valid: FloatImage) -> None:
-        run_bands(
+    def _track(
+        self,
+        finest: FloatImage,
+        finest_raw: FloatImage,
+        next_finest: FloatImage,
+        valid: FloatImage,
+        rows: tuple[int, int],
+    ) -> None:
+        run_rows(
             _track_band,
-            *self.index.shape,
+            rows,
+            self.index.shape[1],
             finest,
             finest_raw,
             next_finest,
