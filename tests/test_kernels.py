@@ -1,7 +1,9 @@
 """Work that is shared out is done once, whatever the number of threads, and its errors arrive."""
 
+import gc
 import threading
 import time
+import weakref
 
 import numba
 import numpy as np
@@ -71,6 +73,43 @@ def test_the_last_job_at_work_has_all_threads(monkeypatch):
 
     run_together(outlasting, both.wait)
     assert shares == [1, 2]
+
+
+def test_threads_that_other_jobs_leave_free_help_with_bands(monkeypatch):
+    monkeypatch.setenv("NAPARI_FOCUS_STACK_THREADS", "2")
+    both = threading.Barrier(2, timeout=60)
+    at_work = set()
+
+    def band(first, last):
+        at_work.add(threading.get_ident())
+        deadline = time.monotonic() + 60
+        # The first one until the other job has ended, the second one until a thread has come to help.
+        while threads_here() == 1 or (first > 0 and len(at_work) == 1):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
+    def outlasting():
+        both.wait()
+        run_bands(band, 1000, 1000)
+
+    run_together(outlasting, both.wait)
+    assert len(at_work) == 2
+
+
+def test_what_was_worked_on_is_not_held(threads):
+    """Slices of a large stack would wait for the garbage collector."""
+    rows = np.zeros(1001, int)
+    held = weakref.ref(rows)
+    run_together(lambda rows=rows: run_bands(count, 1001, 1000, rows), lambda: None)
+    gc.disable()
+    try:
+        del rows
+        deadline = time.monotonic() + 60
+        while held() is not None:  # a thread of the pool may be about to let go
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("bad", [0, 1])

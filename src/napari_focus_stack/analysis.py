@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .kernels import kernel, kernel_of_sums, multiply_add, row_function_of_sums, run_bands, run_together, strips
+from .kernels import (
+    kernel,
+    kernel_of_sums,
+    multiply_add,
+    row_function_of_sums,
+    run_bands,
+    run_rows,
+    run_together,
+    strips,
+)
 from .noise import NoiseModel
 from .pyramid import (
     FloatImage,
@@ -35,6 +44,10 @@ from .scaling import Scaling
 # In units of the noise. A wild pixel of a float stack has more, and squares and products of it overflowed to NaN in the
 # whole map.
 _MOST_ENERGY = np.float32(1e15)
+
+# How far around a pixel of the fused image lies what decides about it at a level, in pixels of the level: smoothed
+# energies of this level and of those beside it.
+_REACH = 12
 
 # Stands for a map that is not there.
 NOTHING = np.empty((0, 0), np.float32)
@@ -78,6 +91,9 @@ class SliceAnalysis:
         Mean square of each detail level over pixels and deciding channels, scaled.
     mean_intensity : float
         Mean over pixels and deciding channels, scaled.
+    rows : list of tuple of int
+        First row of every level that is worked on, and the one behind the last: all of them, unless `work_on` says
+        less. Energies of others are 0, those of level 0 being held in the rows of level 1.
     valid : list of arrays or None
         Share of finite pixels behind every pixel of every level, base included,
         or None when all are finite and covered. That of level 0 is a boolean array, the others are float32.
@@ -97,6 +113,7 @@ class SliceAnalysis:
     ) -> None:
         self.shapes = level_shapes(*shape, levels)
         self.levels = levels
+        self.rows = [(0, height) for height, _ in self.shapes]
         self.scaling = scaling
         self.deciding = np.array(deciding, np.int64)
         self.gain, self.offset = scaling.noise_line(noise)
@@ -121,6 +138,12 @@ class SliceAnalysis:
         """Level 0 in floats, shape (c, y, x): copied where `finest` is something else."""
         return np.asarray(self.finest, np.float32)
 
+    def work_on(self, rows: slice, reach_px: int) -> None:
+        """Leave out energies that say nothing of these rows of the slice, or of those up to so many px from them."""
+        for level, (height, _) in enumerate(self.shapes):
+            margin = reach_px + (_REACH << level)
+            self.rows[level] = max(rows.start - margin, 0) >> level, min(-(-(rows.stop + margin) >> level), height)
+
     def make_room(self, planes: bool = True) -> None:
         """Have the buffers that `release` gave back; what they hold is not defined until the next `load`.
 
@@ -128,15 +151,16 @@ class SliceAnalysis:
         """
         if self._released:
             self.gaussians = [np.empty((self._channels, *s), np.float32) for s in self.shapes[1:]]
+            # Rows that are not worked on stay 0.
             self.energies, self.smoother = (
-                [np.empty(s, np.float32) for s in ((0, 0), *self.shapes[1 : self.levels])] for _ in range(2)
+                [np.zeros(s, np.float32) for s in ((0, 0), *self.shapes[1 : self.levels])] for _ in range(2)
             )
             self._released = False
         if planes and not len(self.fine_energy):
             if not self._direct:
                 self._planes = np.empty((self._channels, *self.shapes[0]), np.float32)
-            self.energies[0] = np.empty(self.shapes[1], np.float32)
-            self.fine_energy = np.empty(self.shapes[1], np.float32)
+            self.energies[0] = np.zeros(self.shapes[1], np.float32)
+            self.fine_energy = np.zeros(self.shapes[1], np.float32)
             self.fine_magnitude = np.empty(self._magnitude_shape, np.float32)
 
     def room_for_planes(self) -> FloatImage:
@@ -282,9 +306,10 @@ class SliceAnalysis:
 
     def _fine_energy(self) -> None:
         sums = np.zeros(self.shapes[0][0])
-        run_bands(
+        run_rows(
             _fine_energy_band,
-            *self.shapes[1],
+            self.rows[1],
+            self.shapes[1][1],
             self.finest,
             self.gaussians[0],
             self.deciding,
@@ -301,9 +326,10 @@ class SliceAnalysis:
 
     def _level_energy(self, level: int) -> None:
         sums = np.zeros(self.shapes[level][0])
-        run_bands(
+        run_rows(
             _level_energy_band,
-            *self.shapes[level],
+            self.rows[level],
+            self.shapes[level][1],
             self.gaussians[level - 1],
             self.gaussians[level],
             self.deciding,

@@ -11,7 +11,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -234,20 +234,28 @@ def run_bands(function: Callable[..., Any], rows: int, width: int, *arguments: A
     rows, width : int
         Size of what is written, in px.
     """
-    threads = min(threads_here(), max(1, rows * width // _SMALLEST_BAND_PX), rows)
-    if threads == 1:
-        function(*arguments, 0, rows)
+    run_rows(function, (0, rows), width, *arguments)
+
+
+def run_rows(function: Callable[..., Any], rows: tuple[int, int], width: int, *arguments: Any) -> None:
+    """Do what `run_bands` does from one row up to another."""
+    first, last = rows
+    count = last - first
+    most = min(thread_count(), max(1, count * width // _SMALLEST_BAND_PX), count)
+    if most <= 1:
+        function(*arguments, first, last)
         return
-    # More bands than threads, so that a thread that is held up does not hold up the slice.
-    bands = min(2 * threads, rows)
-    edges = itertools.pairwise([rows * i // bands for i in range(bands + 1)])
-    _share_out(lambda band: function(*arguments, *band), edges, threads)
+    # More bands than threads, so that a thread that is held up does not hold up the slice, and that threads which
+    # other jobs leave free meanwhile can help.
+    bands = min(2 * most, count)
+    edges = itertools.pairwise([first + count * i // bands for i in range(bands + 1)])
+    _share_out(lambda band: function(*arguments, *band), edges, lambda: min(threads_here(), most))
 
 
 def run_strips(function: Callable[[slice], None], rows: int, width: int) -> None:
     """Call ``function(rows)`` on `strips` that together cover `rows`, some at a time."""
-    threads = min(threads_here(), max(1, rows * width // _SMALLEST_BAND_PX))
-    _share_out(function, strips(0, rows, width=width), threads)
+    most = max(1, rows * width // _SMALLEST_BAND_PX)
+    _share_out(function, strips(0, rows, width=width), lambda: min(threads_here(), most))
 
 
 def run_together(*jobs: Callable[[], None]) -> None:
@@ -255,19 +263,19 @@ def run_together(*jobs: Callable[[], None]) -> None:
 
     The bands of all share the threads: those of the last one at work have all of them.
     """
-    share = _Share(len(jobs))
-    _share_out(share.of, jobs, min(threads_here(), len(jobs)))
+    share, threads = _Share(len(jobs)), min(threads_here(), len(jobs))
+    _share_out(share.of, jobs, lambda: threads)
 
 
 def run_tasks(function: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
     """Return ``[function(item) for item in items]``, some at a time; bands within them share the threads."""
     answers: dict[int, Answer] = {}
-    share = _Share(len(items))
+    share, threads = _Share(len(items)), min(threads_here(), len(items))
 
     def answer(task: tuple[int, Item]) -> None:
         answers[task[0]] = share.of(lambda: function(task[1]))
 
-    _share_out(answer, enumerate(items), min(threads_here(), len(items)))
+    _share_out(answer, enumerate(items), lambda: threads)
     return [answers[i] for i in range(len(items))]
 
 
@@ -308,22 +316,32 @@ def threads_here() -> int:
     return thread_count() if share is None else share.threads()
 
 
-def _share_out(do: Callable[[Item], None], items: Iterable[Item], threads: int) -> None:
-    """Call `do` for every item, in this thread and others: waking one takes as long as a band of 0.1 Mpx."""
-    waiting = deque(items)
+def _share_out(do: Callable[[Item], None], items: Iterable[Item], threads: Callable[[], int]) -> None:
+    """Call `do` for every item, in this thread and others: waking one takes as long as a band of 0.1 Mpx.
 
-    def work() -> None:
+    In as many as `threads` says, which is asked again before every item that this thread takes.
+    """
+    waiting = deque(items)
+    pending: list[Future[None]] = []
+
+    def items_left() -> Iterator[Item]:
         while True:
             try:
                 item = waiting.popleft()
             except IndexError:
                 return
             give_way()
+            yield item
+
+    def work() -> None:
+        for item in items_left():
             do(item)
 
-    pending = [_pool(thread_count()).submit(work) for _ in range(threads - 1)]
     try:
-        work()
+        for item in items_left():
+            while len(pending) < min(threads() - 1, len(waiting)):
+                pending.append(_pool(thread_count()).submit(work))
+            do(item)
     except BaseException:
         for task in pending:
             # What another thread raises meanwhile must not stand in for Ctrl-C.

@@ -18,8 +18,9 @@ from .errors import InputError
 from .fusion import FUSION_METHODS
 from .fusion.accumulator import FusionSetting, SecondVisit
 from .fusion.laplacian import LaplacianFusion
+from .fusion.veil import LEAST_SLICES
 from .fusion.whole_pixels import MOST_SLICES
-from .height.peaks import HeightMaps, PeakTracker, Replacement, Told
+from .height.peaks import HeightMaps, PeakTracker, Replacement, Told, repeated
 from .kernels import run_tasks, run_together
 from .machine import give_memory_back
 from .noise import NoiseModel
@@ -33,6 +34,9 @@ from .sharpness import FOCUS_LEVEL, SharpnessReport, focus_from_energies, sharpn
 from .slices import SliceKind
 from .transparent.phase import LEAST_LEVELS, PhaseTracker, at_half_size
 from .whole_image import Whole
+
+# How far around a pixel lies what decides about its height, and what decides about its veil and can be told, in px.
+HEIGHT_REACH_PX, _VEIL_REACH_PX = 64, 256
 
 
 class Run:
@@ -120,6 +124,7 @@ class Run:
                 whole=self.whole,
             )
         )
+        self._leave_out_rows(self.analysis)
         # Rims need a jump of several slices; an unknown number may turn out to be many.
         far = slices == 0 or slices > MOST_SLICES
         rims = options.mend_rims and far and options.method == "laplacian" and options.light != "glowing"
@@ -128,6 +133,18 @@ class Run:
             if rims
             else None
         )
+
+    def _leave_out_rows(self, analysis: SliceAnalysis) -> None:
+        """Leave out the finest levels' work on rows that say nothing of the core."""
+        core, given = self.whole.core, self.whole.given
+        glowing = any(number != 0 for name, number in given.items() if name.startswith("glow: dark ground"))
+        # Of regions, light that adds and phase more is looked at.
+        if core is None or self.phase is not None or glowing or self.options.light == "glowing":
+            return
+        if not isinstance(self.method, LaplacianFusion) or self._slices <= MOST_SLICES:
+            return
+        reach_px = HEIGHT_REACH_PX + int(np.ceil(self.options.halo_radius_px))
+        analysis.work_on(core[0], max(reach_px, _VEIL_REACH_PX if self._slices >= LEAST_SLICES else 0))
 
     def _phase(self, light: str, *, only_share: bool = False) -> PhaseTracker:
         gray_range = self.analysis.scaling.gray_range(self.noise)
@@ -206,6 +223,7 @@ class Run:
             return self.analysis
         if self._other is None:
             self._other = self._new_analysis()
+            self._leave_out_rows(self._other)
         return self._other if self._last is self.analysis else self.analysis
 
     def _catch_up(self) -> None:
@@ -330,13 +348,14 @@ class Run:
         self._analyse(self.analysis, image, briefly=True, planes=False)
         fused = self._measured_core(self.analysis, image, core)
         self.analysis.release()
-        y, x = (np.arange(c.start, c.stop) // 2 for c in core)
+        half = tuple(slice(c.start // 2, -(-c.stop // 2)) for c in core)
+        size = core[0].stop - core[0].start, core[1].stop - core[1].start
         return Part(
             image=self._shaped(image[core]),
             fused=fused,
             # Behind the image and not beside it: parts are as large as fits the memory, of which most is needed here.
             unfilled=self._unfilled(core),
-            index=self.tracker.index[np.ix_(y, x)],
+            index=repeated(np.ascontiguousarray(self.tracker.index[half]), size),
             per_slice=tuple(self.per_slice_of_core),
             warnings=self._warnings(self._transparent()),
         )

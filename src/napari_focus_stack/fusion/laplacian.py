@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..analysis import SliceAnalysis
-from ..kernels import kernel, multiply_add, row_function, run_bands, run_together, strips
+from ..kernels import kernel, multiply_add, row_function, run_rows, run_together, strips
 from ..pyramid import FloatImage, blur5, expand, expand_row, reduce, size_of, with_detail
 from .accumulator import FusionSetting
 from .fluorescence import GlowingLight
@@ -29,7 +29,7 @@ from .follow import FollowingMean
 from .strength import LEAST_VALID, strength
 from .sweep import LEAST_SLICES, SliceMean
 from .value_range import ValueRange
-from .veil import lift_veils
+from .veil import VEIL_GRID_PX, lift_veils
 from .whole_pixels import MOST_SLICES, Decision, WholePixels
 
 _LEVELS_FOR_MEAN = 3
@@ -117,15 +117,17 @@ class LaplacianFusion:
 
     def _mix_finest(self, image: npt.NDArray[Any], strengths: FloatImage, analysis: SliceAnalysis) -> None:
         """Update the mean of level 0, and the extremes of its pixels."""
+        self._range.rows = analysis.rows[0]
         extremes = self._range.to_extend(analysis.finest)
         if extremes is None:
             self._range.add(image, analysis.holes)
             # Of one dtype for all stacks that are looked at in floats.
             nothing = np.empty((0, 0), analysis.finest.dtype)
             extremes = nothing, nothing
-        run_bands(
+        run_rows(
             _mix_finest_band,
-            *self.setting.shape,
+            analysis.rows[0],
+            self.setting.shape[1],
             analysis.finest,
             analysis.gaussians[0],
             strengths,
@@ -141,7 +143,7 @@ class LaplacianFusion:
         fine = analysis.gaussians[level - 1]
         coarse = analysis.gaussians[level] if level < analysis.levels else fine[:, :0, :0].copy()
         means = self._mean[level], self._total[level], self._squares[level]
-        run_bands(_mix_band, *fine.shape[1:], fine, coarse, strengths, *means)
+        run_rows(_mix_band, analysis.rows[level], fine.shape[2], fine, coarse, strengths, *means)
 
     def image(self) -> npt.NDArray[Any]:
         """Return the fused image of the slices so far, shape (y, x, c), in the stack's dtype."""
@@ -161,12 +163,13 @@ class LaplacianFusion:
                 if self.added_light:
                     compose = self._as_rebuilt
                 else:
-                    lift_veils(rebuilt, self._slice_mean, self._move)
+                    self._lift_veils(rebuilt, self._slice_mean)
         if self._following is not None and phase is not None and not opaque:
             self._following.blend_into(rebuilt, transparent, phase.stain())
-        out = np.empty((*self.setting.shape, self.setting.channels), self.setting.dtype)
+        # Rows that are not worked on are black.
+        out = np.zeros((*self.setting.shape, self.setting.channels), self.setting.dtype)
         whole = self._whole.decided() if self._whole is not None and opaque else None
-        run_bands(_compose_band, *size_of(out), rebuilt, whole, compose, out)
+        run_rows(_compose_band, self.setting.analysis.rows[0], out.shape[1], rebuilt, whole, compose, out)
         return out
 
     def _corrected_glow(self, rebuilt: FloatImage, mean: SliceMean) -> bool:
@@ -175,6 +178,18 @@ class LaplacianFusion:
             return False
         glow = GlowingLight(mean, self.setting.surely_glowing)
         return glow.expected(len(rebuilt)) and glow.correct(rebuilt, self.setting.glowing.half_height(), self._move)
+
+    def _lift_veils(self, rebuilt: FloatImage, mean: SliceMean) -> None:
+        """Lift the veils of rows that are worked on, where these begin and end with pixels of all sizes."""
+        first, last = self.setting.analysis.rows[0]
+        size = max(1 << self.setting.analysis.levels, VEIL_GRID_PX)
+        first, last = -(-first // size) * size, last if last == rebuilt.shape[1] else last // size * size
+        mean.rows = slice(first // 2, -(-last // 2))
+
+        def move(plane: FloatImage, channel: int, correction: FloatImage) -> None:
+            self._range.move(plane, channel, correction, self.setting.analysis.scaling, (first, last))
+
+        lift_veils(rebuilt[:, first:last], mean, move)
 
     def _move(self, plane: FloatImage, channel: int, correction: FloatImage) -> None:
         self._range.move(plane, channel, correction, self.setting.analysis.scaling)

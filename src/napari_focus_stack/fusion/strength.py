@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..analysis import NOTHING, SliceAnalysis
-from ..kernels import kernel, run_bands
+from ..kernels import kernel, run_rows
 from ..pyramid import FloatImage, expand_row, reduce
 
 # In units of the noise: energy that is clear of it.
@@ -60,7 +60,10 @@ def strength(analysis: SliceAnalysis, level: int, preference: float = 1.0) -> Fl
     other = analysis.fine_energy if level == 0 else analysis.smoother[level]
     valid = analysis.valid[level] if analysis.valid is not None and level > 0 else NOTHING
     out = np.empty_like(own)
-    run_bands(_strength_band, *own.shape, own, other, level == 0, finer, coarser, valid, np.float32(preference), out)
+    first, last = rows = analysis.rows[max(level, 1)]
+    out[:first] = out[last:] = _FLOOR
+    kind = own, other, level == 0, finer, coarser, valid
+    run_rows(_strength_band, rows, own.shape[1], *kind, np.float32(preference), out)
     return out
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..kernels import run_bands, strips
+from ..kernels import run_bands, run_rows, strips
 from ..pyramid import FloatImage, expanded_rows, size_of
 from ..scaling import Scaling
 
@@ -27,9 +27,15 @@ class ValueRange:
     shape : tuple of int
         (y, x, c) of a slice.
     dtype : numpy.dtype
+
+    Attributes
+    ----------
+    rows : tuple of int
+        First row that is worked on, and the one behind the last.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.rows = 0, shape[0]
         self._low = np.empty(shape, dtype)
         self._high = np.empty(shape, dtype)
         self._count = 0
@@ -46,7 +52,7 @@ class ValueRange:
 
     def add(self, image: npt.NDArray[Any], holes: bool) -> None:
         """Take in a slice; with holes, its non-finite pixels are passed over."""
-        run_bands(_extend_band, *image.shape[:2], image, holes, self._count == 0, self._low, self._high)
+        run_rows(_extend_band, self.rows, image.shape[1], image, holes, self._count == 0, self._low, self._high)
         self._count += 1
 
     def clip(
@@ -64,14 +70,23 @@ class ValueRange:
 
     def hold(self, image: FloatImage, scaling: Scaling) -> None:
         """Bring a scaled image of shape (c, y, x) within the range, in place."""
-        run_bands(_hold_band, *image.shape[1:], image, scaling, self.clip)
+        run_rows(_hold_band, self.rows, image.shape[2], image, scaling, self.clip)
 
-    def move(self, plane: FloatImage, channel: int, by: FloatImage, scaling: Scaling) -> None:
+    def move(
+        self,
+        plane: FloatImage,
+        channel: int,
+        by: FloatImage,
+        scaling: Scaling,
+        rows: tuple[int, int] | None = None,
+    ) -> None:
         """Add `by`, at half size, to a scaled channel in place, at no pixel more than its range.
 
-        So a hot pixel, which blur does not change, is no reason to change what lies around it.
+        `plane` has these rows, or all. So a hot pixel, which blur does not change, is no reason to change what lies
+        around it.
         """
-        low, high = self._low[:, :, channel], self._high[:, :, channel]
+        first, last = rows or (0, len(plane))
+        low, high = self._low[first:last, :, channel], self._high[first:last, :, channel]
         run_bands(_move_band, *plane.shape, plane, low, high, by, np.float32(scaling.scale))
 
 

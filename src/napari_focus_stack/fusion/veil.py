@@ -21,7 +21,7 @@ from ..sampling import sample
 from .sweep import Ratio, SliceMean, SweepFilter, measured_growth
 
 # With fewer the filter depends too much on the height.
-_LEAST_SLICES = 8
+LEAST_SLICES = 8
 
 # Of noise, and of the usual misfit. At 3 of the latter a step gained 0.1 dB more, and bumps lost 0.6.
 _NOISE_FACTOR = np.float32(1.5)
@@ -32,6 +32,9 @@ _QUARTILES = 1.35
 
 # Reductions of the half-size image that make what lies around: some 16 px.
 _AROUND = 4
+
+# Coarsest pixel there, in px.
+VEIL_GRID_PX = 2 << _AROUND
 
 
 def lift_veils(image: FloatImage, mean: SliceMean, move: Callable[[FloatImage, int, FloatImage], None]) -> None:
@@ -45,7 +48,7 @@ def lift_veils(image: FloatImage, mean: SliceMean, move: Callable[[FloatImage, i
     move : callable
         ``move(plane, channel, correction)`` adds a correction at half size to a plane.
     """
-    if mean.count < _LEAST_SLICES:
+    if mean.count < LEAST_SLICES:
         return
     for c, plane in enumerate(image):
         move(plane, c, _correction(c, reduce(plane), mean))

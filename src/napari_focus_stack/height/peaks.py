@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..analysis import NOTHING, SliceAnalysis
-from ..kernels import kernel, run_bands
+from ..kernels import kernel, run_bands, run_rows
 from ..machine import give_memory_back
 from ..median import median5
 from ..pyramid import FloatImage
@@ -111,16 +111,24 @@ class PeakTracker:
     def add(self, analysis: SliceAnalysis) -> None:
         """Take in the next slice."""
         energies = analysis.energies[0], analysis.fine_energy, analysis.energies[min(1, analysis.levels - 1)]
-        self._track(*energies, NOTHING if analysis.valid is None else analysis.valid[1])
+        self._track(*energies, NOTHING if analysis.valid is None else analysis.valid[1], analysis.rows[1])
 
     def track(self, energy: FloatImage) -> None:
         """Take in the next slice's energy in units of the noise, where there is only one."""
-        self._track(energy, energy, energy, NOTHING)
+        self._track(energy, energy, energy, NOTHING, (0, len(energy)))
 
-    def _track(self, finest: FloatImage, finest_raw: FloatImage, next_finest: FloatImage, valid: FloatImage) -> None:
-        run_bands(
+    def _track(
+        self,
+        finest: FloatImage,
+        finest_raw: FloatImage,
+        next_finest: FloatImage,
+        valid: FloatImage,
+        rows: tuple[int, int],
+    ) -> None:
+        run_rows(
             _track_band,
-            *self.index.shape,
+            rows,
+            self.index.shape[1],
             finest,
             finest_raw,
             next_finest,
@@ -192,8 +200,7 @@ class PeakTracker:
             del other
         # One after the other, since this is where a run needs most memory; what was freed is of another size.
         give_memory_back()
-        full_index = np.empty(self.shape, np.uint16)
-        run_bands(_repeat_band, *self.shape, index, full_index)
+        full_index = repeated(index, self.shape)
         del index, unknown
         full_height = doubled(height, self.shape)
         del height
@@ -338,7 +345,22 @@ def _evidence(energy: FloatImage) -> FloatImage:
 
 
 def _stacked(part: tuple[slice, ...], *maps: npt.NDArray[Any]) -> FloatImage:
-    return np.stack([one[part] for one in maps], dtype=np.float32)
+    parts = [one[part] for one in maps]
+    out = np.empty((len(parts), *parts[0].shape), np.float32)
+    run_bands(_copy_band, *parts[0].shape, parts, out)
+    return out
+
+
+def _copy_band(maps: list[npt.NDArray[Any]], out: FloatImage, first: int, last: int) -> None:
+    for one, own in zip(maps, out, strict=True):
+        own[first:last] = one[first:last]
+
+
+def repeated(half: npt.NDArray[np.uint16], shape: tuple[int, int]) -> npt.NDArray[np.uint16]:
+    """Return a map at full size, every pixel of which is that of half the size it lies in."""
+    full = np.empty(shape, np.uint16)
+    run_bands(_repeat_band, *shape, half, full)
+    return full
 
 
 def doubled(half: FloatImage, shape: tuple[int, int]) -> FloatImage:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..height.peaks import TELLING, HeightMaps, doubled
+from ..height.peaks import TELLING, HeightMaps, doubled, repeated
 from ..height.regularisation import SLOPE_PASSES, broadly, calmed, calmed_smooth, confidence_from_around, smoothed
 from ..pyramid import FloatImage, pulled, push_pull, pushed
 from ..transparent.phase import full_maps, half_way
@@ -154,7 +154,7 @@ class HeightFilling:
             name: doubled(np.ascontiguousarray(one[own]), size)
             for name, one in (("height", height), ("confidence", confidence))
         }
-        return maps | ({"index": _repeated(index[own].astype(np.uint16), size)} if self.tells_index else {})
+        return maps | ({"index": repeated(index[own].astype(np.uint16), size)} if self.tells_index else {})
 
     def _maps_of_quarters(
         self,
@@ -166,7 +166,7 @@ class HeightFilling:
     ) -> dict[str, npt.NDArray[Any]]:
         half_shape = (shape[0] + 1) // 2, (shape[1] + 1) // 2
         half = HeightMaps(
-            _repeated(index.astype(np.uint16), half_shape), doubled(height, half_shape), doubled(confidence, half_shape)
+            repeated(index.astype(np.uint16), half_shape), doubled(height, half_shape), doubled(confidence, half_shape)
         )
         maps = full_maps(half_way(half, self.slices) if self.of_change else half, shape, self.slices)
         return {name: getattr(maps, name)[core].copy() for name in ("index", "height", "confidence")}
@@ -188,8 +188,3 @@ class HeightFilling:
 def solved(values: FloatImage, trusts: FloatImage) -> FloatImage | None:
     """Return the coarse cells of the whole image, those not known filled from around; None if none is known."""
     return push_pull(values, trusts) if np.any(trusts > 0) else None
-
-
-def _repeated(index: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    y, x = (np.arange(n) // 2 for n in shape)
-    return np.ascontiguousarray(index[np.ix_(y, x)])

@@ -13,7 +13,7 @@ from ..fusion import FUSION_METHODS
 from ..fusion.sweep import LEAST_SLICES
 from ..options import FocusStackOptions
 from ..pipeline import Progress, memory_needed, run_to_end
-from ..run import chosen_levels
+from ..run import HEIGHT_REACH_PX, chosen_levels
 from ..slices import SliceKind, Slices
 from .decisions import Decisions, decide_steps
 from .filling import COARSE_LEVELS
@@ -27,8 +27,8 @@ DEFAULT_MEMORY = "2 GB"
 # base follows those of the level before it, and the rebuilt image goes through all of them.
 _FUSION_REACH = 8
 
-# In px, where levels are few: heights and whole pixels; the measures of transparent specimens; light that adds.
-_HEIGHT_REACH_PX, _PHASE_REACH_PX, _SWEEP_REACH_PX = 64, 256, 320
+# In px, where levels are few: the measures of transparent specimens; light that adds.
+_PHASE_REACH_PX, _SWEEP_REACH_PX = 256, 320
 
 # A run in memory needs so much less for every pixel of a slice, by its own bytes, where it is surely opaque.
 _PHASE_BYTES_PX, _PHASE_SLICES = 14.0, 3
@@ -36,7 +36,7 @@ _PHASE_BYTES_PX, _PHASE_SLICES = 14.0, 3
 
 def reach_px(options: FocusStackOptions, levels: int, slices: int, transparent: bool) -> int:
     """Return how far around a pixel lies what decides about it, in px of the image."""
-    reach = max(_FUSION_REACH << levels, _HEIGHT_REACH_PX)
+    reach = max(_FUSION_REACH << levels, HEIGHT_REACH_PX)
     if transparent:
         reach = max(reach, _PHASE_REACH_PX)
     if slices >= LEAST_SLICES and options.method == "laplacian":
