@@ -143,6 +143,8 @@ class SliceAnalysis:
         for level, (height, _) in enumerate(self.shapes):
             margin = reach_px + (_REACH << level)
             self.rows[level] = max(rows.start - margin, 0) >> level, min(-(-(rows.stop + margin) >> level), height)
+        # For other room, which is 0 where nothing is written.
+        self.release()
 
     def make_room(self, planes: bool = True) -> None:
         """Have the buffers that `release` gave back; what they hold is not defined until the next `load`.
@@ -151,17 +153,21 @@ class SliceAnalysis:
         """
         if self._released:
             self.gaussians = [np.empty((self._channels, *s), np.float32) for s in self.shapes[1:]]
-            # Rows that are not worked on stay 0.
             self.energies, self.smoother = (
-                [np.zeros(s, np.float32) for s in ((0, 0), *self.shapes[1 : self.levels])] for _ in range(2)
+                [self._room(s) for s in ((0, 0), *self.shapes[1 : self.levels])] for _ in range(2)
             )
             self._released = False
         if planes and not len(self.fine_energy):
             if not self._direct:
                 self._planes = np.empty((self._channels, *self.shapes[0]), np.float32)
-            self.energies[0] = np.zeros(self.shapes[1], np.float32)
-            self.fine_energy = np.zeros(self.shapes[1], np.float32)
+            self.energies[0] = self._room(self.shapes[1])
+            self.fine_energy = self._room(self.shapes[1])
             self.fine_magnitude = np.empty(self._magnitude_shape, np.float32)
+
+    def _room(self, shape: tuple[int, int]) -> FloatImage:
+        """Return room for energies; those of rows that are not worked on stay 0."""
+        some = any(rows != (0, height) for rows, (height, _) in zip(self.rows, self.shapes, strict=True))
+        return np.zeros(shape, np.float32) if some else np.empty(shape, np.float32)
 
     def room_for_planes(self) -> FloatImage:
         """Return an array of the shape and kind of `planes` to work in; those of the last slice are lost."""

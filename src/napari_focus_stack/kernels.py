@@ -30,6 +30,9 @@ _FASTMATH_OF_SUMS = {*_FASTMATH, "reassoc"}
 # Below this many pixels a second thread costs more than it brings.
 _SMALLEST_BAND_PX = 1 << 16
 
+# Of slices of 2048 x 2048 px, bands that were smaller where two jobs share the cores cost 8 % of a run.
+_LARGEST_BAND_PX = 1 << 22
+
 # As floats a quarter of a core's second-level cache, and Python's calls cost little beside the work.
 _STRIP_PX = 1 << 17
 
@@ -241,13 +244,14 @@ def run_rows(function: Callable[..., Any], rows: tuple[int, int], width: int, *a
     """Do what `run_bands` does from one row up to another."""
     first, last = rows
     count = last - first
-    most = min(thread_count(), max(1, count * width // _SMALLEST_BAND_PX), count)
-    if most <= 1:
+    most = max(1, min(count * width // _SMALLEST_BAND_PX, count))
+    threads = min(threads_here(), most)
+    # More bands than threads, so that a thread that is held up does not hold up the slice; but one for one thread,
+    # as long as it does not take so long that threads which other jobs leave free meanwhile should help.
+    bands = min(max(2 * threads if threads > 1 else 1, count * width // _LARGEST_BAND_PX), most)
+    if bands == 1:
         function(*arguments, first, last)
         return
-    # More bands than threads, so that a thread that is held up does not hold up the slice, and that threads which
-    # other jobs leave free meanwhile can help.
-    bands = min(2 * most, count)
     edges = itertools.pairwise([first + count * i // bands for i in range(bands + 1)])
     _share_out(lambda band: function(*arguments, *band), edges, lambda: min(threads_here(), most))
 

@@ -36,10 +36,7 @@ _SOFT_RIM = 0.3
 # The filter as a sum of products of a function of height and one of frequency; a fourth changed nothing.
 _TERMS = 3
 
-# The nearest entry is taken, and which frequencies there are depends on the size of a block: of 4096 entries, blocks
-# that tiles had cut gave other pixels by up to 20 of 65535. As many as 16 bits can count. Four times as many coarse
-# ones halved what is left, and cost a third more of a whole run in memory.
-_TABLE_COARSE, _TABLE_FINE = 256, 1 << 16
+_TABLE_COARSE, _TABLE_FINE = 256, 4096
 _MOST_FREQUENCY = 0.7072  # cycles a pixel, along the diagonal
 _STEPS_A_SLICE = 16
 
@@ -184,7 +181,7 @@ class FocalSweep:
 
     def _of_blocks(self, of_frequency: FloatImage) -> dict[tuple[int, int], FloatImage]:
         """Return a filter for the transforms of all blocks, of which most have one size."""
-        return {padded: of_frequency[_places(*padded)] for padded in {block.padded for block in self._blocks}}
+        return {padded: _looked_up(of_frequency, *padded) for padded in {block.padded for block in self._blocks}}
 
     def _put_together(self, filtered: Callable[[_Block], FloatImage]) -> FloatImage:
         """Return the image whose blocks are filtered, some at a time."""
@@ -252,12 +249,25 @@ def _fast_length(size: int) -> int:
     return int(next_fast_len(size, real=True))
 
 
+def _looked_up(table: FloatImage, height: int, width: int) -> FloatImage:
+    """Return a filter's table at every frequency of a real transform, between two entries.
+
+    The nearest ones depend on the size: tiles, which cut blocks, had other pixels by up to 20 of 65535.
+    """
+    below, beyond = _places(height, width)
+    out: FloatImage = np.diff(table, append=table[-1:])[below]
+    out *= beyond
+    out += table[below]
+    return out
+
+
 @lru_cache(maxsize=8)
-def _places(height: int, width: int) -> npt.NDArray[np.uint16]:
-    """Return the place in a filter's table of every frequency of a real transform."""
+def _places(height: int, width: int) -> tuple[npt.NDArray[np.int16], FloatImage]:
+    """Return the entry below every frequency of a real transform, and how far it lies beyond."""
     fy, fx = np.fft.fftfreq(height), np.fft.rfftfreq(width)
-    step = (_TABLE_FINE - 1) / _MOST_FREQUENCY
-    return np.rint(step * np.hypot(fy[:, None], fx)).astype(np.uint16)
+    place = (_TABLE_FINE - 1) / _MOST_FREQUENCY * np.hypot(fy[:, None], fx)
+    below = place.astype(np.int16)
+    return below, (place - below).astype(np.float32)
 
 
 class SliceMean:
