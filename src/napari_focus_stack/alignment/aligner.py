@@ -160,7 +160,9 @@ class AlignmentEstimator:
     def _linked(self, template: tuple[int, Bands], k: int, bands: Bands) -> bool:
         freedom = ALIGN_MODELS[self._model].freedom
         last = self._links[-1] if self._links else None
-        found = fit(template[1], bands, freedom, last.fit.motion if last else None)
+        rigid = found = fit(template[1], bands, min(freedom, SIMILARITY), last.rigid.motion if last else None)
+        if freedom > SIMILARITY:
+            found = fit(template[1], bands, freedom, near=rigid.motion)
         for one in (template[0], k):
             self._likeness[one] = max(self._likeness.get(one, -1.0), found.correlation)
         vague = (
@@ -169,9 +171,6 @@ class AlignmentEstimator:
         )
         if found.correlation < _LEAST_CORRELATION or vague:
             return False
-        rigid = found
-        if freedom > SIMILARITY:
-            rigid = fit(template[1], bands, SIMILARITY, last.rigid.motion if last else None)
         self._links.append(_Link(template[0], k, found, rigid))
         if self._model == "auto":
             self._changes = self._changes + changes(template[1], bands, found)

@@ -31,6 +31,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -290,7 +291,13 @@ class Fit:
         return float(self.correlations[-1]) if len(self.correlations) else 0.0
 
 
-def fit(template: Bands, other: Bands, freedom: int = SIMILARITY, start: FloatArray | None = None) -> Fit:
+def fit(
+    template: Bands,
+    other: Bands,
+    freedom: int = SIMILARITY,
+    start: FloatArray | None = None,
+    near: FloatArray | None = None,
+) -> Fit:
     """Estimate how `other` lies on `template`.
 
     Parameters
@@ -301,15 +308,18 @@ def fit(template: Bands, other: Bands, freedom: int = SIMILARITY, start: FloatAr
         `SHIFT`, `SIMILARITY` or `AFFINE`.
     start : float array, shape (6,), optional
         A guess, besides no motion and the shift that phase correlation gives.
+    near : float array, shape (6,), optional
+        A motion that is nearly it, so that only the finest levels are looked at.
 
     Returns
     -------
     Fit
     """
-    matrix = _first_guess(template, other, start)
+    matrix = _first_guess(template, other, start) if near is None else motion_matrix(near, template.shape)
     found: _Solution | None = None
     levels: list[_Equations] = []
-    for count in range(1, len(template.images) + 1):
+    every = len(template.images)
+    for count in range(1 if near is None else every, every + 1):
         for _ in range(_ITERATIONS):
             levels = [_Equations.of(template, other, matrix, level) for level in range(count)]
             found = _solved(levels[-_TOGETHER:], freedom)
@@ -515,7 +525,7 @@ class _Equations:
         seen = rows.step, columns.start
         band = image, other.images[level], local, np.float32(middle_x), np.float32(1 / half), *seen, sums
         run_bands(_equations_band, h, w, *band)
-        told = (y @ sums.sum(axis=1)).ravel()
+        told = (y @ sums.reshape(h, -1)).reshape(3, _PARTS, _SUMS).sum(axis=1).ravel()
         left, right = told[_LEFT], told[_RIGHT]
         aa, a1, ab, b1, bb, count = told[21:27].tolist()
         count = max(count, 1.0)
@@ -562,9 +572,10 @@ class _Reduced:
         Shapes (1 + parts, freedom, freedom) and (1 + parts, freedom).
         """
         rows, motion = self.level.rows, _MOTIONS[:freedom]
-        edges = np.arange(_PARTS) * len(rows) // _PARTS
-        sums = np.add.reduceat(self.level.powers.T[..., None, None] * rows[:, None], edges, axis=0)
-        told = np.moveaxis(sums, 2, 1).reshape(_PARTS**2, -1)
+        edges = pairwise(len(rows) * i // _PARTS for i in range(_PARTS + 1))
+        by_row = rows.reshape(len(rows), -1)
+        sums = np.stack([self.level.powers[:, a:b] @ by_row[a:b] for a, b in edges])
+        told = np.moveaxis(sums.reshape(_PARTS, 3, _PARTS, _SUMS), 2, 1).reshape(_PARTS**2, -1)
         agreement = told[:, _SUMS - 2] / np.maximum(self.gain * told[:, _SUMS - 1], 1e-30)
         told[:, _CURVED] *= np.clip(agreement, _LEAST_AGREEMENT, 1)[:, None]
         left, right = told[:, _LEFT], told[:, _RIGHT]
@@ -573,10 +584,18 @@ class _Reduced:
         left, slope = (np.concatenate([0 * one[:1], one]) for one in (left, -unexplained))
         left = left.sum(axis=0) - left
         curved, mixed, own = left[:, :6, :6], left[:, :6, 6:], left[:, 6:, 6:]
-        light = mixed @ np.linalg.pinv(own)
+        light = mixed @ _inverses(own)
         curved = motion @ (curved - light @ np.swapaxes(mixed, 1, 2)) @ motion.T
         slope = (slope[:, :6] - (light @ slope[:, 6:, None])[..., 0]) @ motion.T
         return self.weight * self.per_px * curved, self.weight * slope
+
+
+def _inverses(pairs: FloatArray) -> FloatArray:
+    """Return the inverses of matrices of shape (n, 2, 2), zero where there is none."""
+    (a, b), (c, d) = np.moveaxis(pairs, 0, -1)
+    area = a * d - b * c
+    share = np.where(area > 0, 1 / np.where(area > 0, area, 1), 0)
+    return np.moveaxis(np.array([[d, -b], [-c, a]]) * share, -1, 0)
 
 
 def _solved(levels: Sequence[_Equations], freedom: int) -> _Solution | None:
