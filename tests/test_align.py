@@ -332,6 +332,59 @@ def test_two_slices_upside_down_are_left_out_like_one(place, moving, drift):
     assert np.delete(residuals_px(result.alignment, drift, moving.textured), pair).max() < 0.8
 
 
+@pytest.mark.parametrize("kind", ["upside down", "of another stack", "noise"])
+@pytest.mark.parametrize("place", [0, 3, SLICES - 3])
+def test_three_strange_slices_in_a_row_are_left_out_and_named(kind, place, moving, drift):
+    stack = moving.stack.copy()
+    three = [place, place + 1, place + 2]
+    stack[three] = {
+        "upside down": stack[three][:, ::-1, ::-1],
+        "of another stack": make_scene("step", SHAPE, SLICES, seed=9).stack[three],
+        "noise": np.random.default_rng(0).integers(0, 65535, (3, *SHAPE)),
+    }[kind]
+    alignment = estimate_alignment(stack, "auto")
+    assert [k for k, one in enumerate(alignment.slices) if one.left_out] == three
+    named = ", ".join(map(str, three))
+    assert len(alignment.warnings) == 1
+    assert alignment.warnings[0].startswith(f"Slices {named} (counted from 0) hardly resemble their neighbours and")
+    assert np.delete(residuals_px(alignment, drift, moving.textured), three).max() < 0.8
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("scene", "seed"), [("cells", 2), ("cells", 3), ("cells-strong", 3)])
+def test_one_or_two_cells_that_stand_still_are_left_alone(scene, seed, model):
+    # What blur and phase do to a cell in a corner is growth, and growth from there a zoom and a shift of the whole.
+    assert estimate_alignment(make_scene(scene, (96, 128), 12, seed=seed).stack, model).changes_nothing
+
+
+def test_a_motion_that_too_little_tells_is_said_not_to_be_known():
+    # The upper half of a single cell grows upwards.
+    stack = make_scene("cells", (96, 128), 12, seed=2).stack
+    alignment = estimate_alignment(stack, "shift")
+    assert alignment.reason == "left alone, for too little tells how slices move"
+    assert alignment.warnings[0].startswith("Too little of the picture tells how slices moved from blur that changes")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_few_cells_that_drift_are_put_back(model):
+    motion = Motion.drift(12, shift_px=1, jitter_px=0.1, seed=4)
+    scene = make_scene("cells", (160, 160), 12, seed=4, motion=motion)
+    away = residuals_px(estimate_alignment(scene.stack, model), motion, scene.textured)
+    assert away.mean() < 0.5  # 2.9 as they lie
+
+
+def test_noise_tells_no_motion():
+    # Texture in a corner, noise elsewhere: of zoom and turn only the corner tells, and little.
+    rng = np.random.default_rng(0)
+    corner = np.full((128, 128), 120.0)
+    corner[90:, 90:] = texture((38, 38))
+    one, other = (Bands.of((corner + rng.normal(0, 3, corner.shape))[..., None]) for _ in range(2))
+    found = fit(one, other)
+    everywhere = fit(*(Bands.of((texture((128, 128)) + rng.normal(0, 3, (128, 128)))[..., None]) for _ in range(2)))
+    assert found.pieces[2] < 4 < 8 < everywhere.pieces[2]
+    assert found.errors[1, 2] > 3 * everywhere.errors[1, 2]
+
+
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (7, 9), (40, 40)])
 def test_nothing_to_align_by_is_said_and_changes_nothing(model, size):

@@ -5,7 +5,6 @@ Slices are looked at once, in order; nothing that is kept grows with their numbe
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -18,6 +17,7 @@ from .brightness import LEAST_CHANGE, black_level, block_means, relative_brightn
 from .record import Alignment, SliceAlignment
 from .register import (
     AFFINE,
+    FREEDOMS,
     PARAMETERS,
     SHIFT,
     SIMILARITY,
@@ -45,6 +45,10 @@ _TRUST = np.array([1.0, 1.0, 1.0, 1.0, 8.0, 8.0])
 # at all is none of them.
 _ALIKE = 0.5
 
+# As many at an end of the stack that resemble each other, but none of the others, are something else; within it, any
+# number.
+_MOST_STRANGE = 3
+
 # From slice to slice, root mean square over picture and stack: less is no reason to resample anything.
 _WORTH_PX = 0.1
 
@@ -53,6 +57,13 @@ _WORTH_PX = 0.1
 # finest image that was looked at is one in any case.
 _LEAST_EXPLAINED = 0.2
 _LONG_WAY_PX = 2.0
+
+# Of sixteen parts of the picture, so few may all be moved alike by blur that changes.
+_FEW_PIECES = 4.0
+_TOLD_BY_FEW = (
+    "Too little of the picture tells how slices moved from blur that changes; all were left where they are. A larger "
+    "part of the field, or an alignment of a larger stack of the same run, would tell."
+)
 
 _MOST_NAMED = 8
 
@@ -116,7 +127,7 @@ class AlignmentEstimator:
         # The last slice that was aligned, and one after it that was not.
         self._last: tuple[int, Bands] | None = None
         self._stray: tuple[int, Bands] | None = None
-        # The last one before two that resemble only each other.
+        # The last one before some that resemble only each other.
         self._earlier: tuple[int, Bands] | None = None
         self._likeness: dict[int, float] = {}
         self._changes: FloatArray | float = 0.0
@@ -135,7 +146,7 @@ class AlignmentEstimator:
     def _add_motion(self, k: int, bands: Bands) -> None:
         self._step_px = bands.scales[-1]
         if self._last is None or self._linked(self._last, k, bands):
-            self._earlier = None
+            pass
         elif self._stray is not None and self._linked(self._stray, k, bands):
             # The one before was as good; what came before it was the stray, or the scene has changed.
             self._earlier = self._last
@@ -149,15 +160,17 @@ class AlignmentEstimator:
     def _linked(self, template: tuple[int, Bands], k: int, bands: Bands) -> bool:
         freedom = ALIGN_MODELS[self._model].freedom
         last = self._links[-1] if self._links else None
-        found = fit(template[1], bands, freedom, last.fit.motion if last else None)
+        rigid = found = fit(template[1], bands, min(freedom, SIMILARITY), last.rigid.motion if last else None)
+        if freedom > SIMILARITY:
+            found = fit(template[1], bands, freedom, near=rigid.motion)
         for one in (template[0], k):
             self._likeness[one] = max(self._likeness.get(one, -1.0), found.correlation)
-        vague = found.correlation < _ALIKE and self._length_px(found.error) > _LARGEST_ERROR_PX * self._step_px
+        vague = (
+            found.correlation < _ALIKE
+            and self._length_px(found.errors[FREEDOMS.index(freedom)]) > _LARGEST_ERROR_PX * self._step_px
+        )
         if found.correlation < _LEAST_CORRELATION or vague:
             return False
-        rigid = found
-        if freedom > SIMILARITY:
-            rigid = fit(template[1], bands, SIMILARITY, last.rigid.motion if last else None)
         self._links.append(_Link(template[0], k, found, rigid))
         if self._model == "auto":
             self._changes = self._changes + changes(template[1], bands, found)
@@ -191,6 +204,8 @@ class AlignmentEstimator:
         )
         h, w = self._kind.shape[:2]
         warnings = () if self._model == "none" else self._warnings(linked, foreign)
+        if self._model not in ("none", "auto") and self._is_told_by_few(steps):
+            warnings = (*warnings, _TOLD_BY_FEW)
         told = [reason] if self._model != "none" else []
         if self._brightness != "off":
             change = float(np.abs(gains - 1).max())
@@ -200,10 +215,14 @@ class AlignmentEstimator:
         return Alignment(model, (h, w), reference, slices, "; ".join(told), warnings)
 
     def _chain(self) -> list[_Link]:
-        """Return the links without those of two slices that resemble each other and no others, though most do."""
-        ends = Counter(k for link in self._links for k in (link.of, link.to))
-        chain = [link for link in self._links if max(ends[link.of], ends[link.to]) > 1]
-        return chain if self._are_alike(chain) and 2 * len(_ends(chain)) > self._count else self._links
+        """Return the links without those of slices that resemble each other and no others, though most do."""
+        groups = _groups(self._links)
+        main = max(groups, key=len, default=set())
+        chain = [link for link in self._links if link.of in main]
+        if 2 * len(main) <= self._count or not self._are_alike(chain):
+            return self._links
+        strange = [group for group in groups if group is not main and _is_strange(group, main)]
+        return [link for link in self._links if not any(link.of in group for group in strange)]
 
     @staticmethod
     def _are_alike(links: list[_Link]) -> bool:
@@ -218,13 +237,23 @@ class AlignmentEstimator:
         return self._steadied([link.rigid for link in self._chain()])
 
     def _steadied(self, fits: list[Fit]) -> FloatArray:
+        """Return steady motions: what bends the picture first, then the rest as it is with that known."""
         count = max(self._count - 1, 0)
-        motions, errors = np.zeros((count, PARAMETERS)), np.full((count, PARAMETERS), np.inf)
-        for link, found in zip(self._chain(), fits, strict=True):
-            between = slice(link.of, link.to)
-            motions[between] = found.motion / (link.to - link.of)
-            errors[between] = found.error / (link.to - link.of)
-        return steadied(motions, errors, _TRUST * self._step_px) if count else motions
+        steps = np.zeros((count, PARAMETERS))
+        asked = [freedom for freedom in FREEDOMS if freedom <= ALIGN_MODELS[self._model].freedom]
+        for stage, freedom in reversed(list(enumerate(asked))):
+            here = slice(FREEDOMS[stage - 1] if stage else 0, freedom)
+            motions, errors = np.zeros((count, PARAMETERS)), np.full((count, PARAMETERS), np.inf)
+            pieces = np.full((count, PARAMETERS), np.inf)
+            for link, found in zip(self._chain(), fits, strict=True):
+                between, slices = slice(link.of, link.to), link.to - link.of
+                motions[between] = found.given(slices * steps[between].mean(axis=0), freedom) / slices
+                errors[between] = found.errors[stage] / slices
+                pieces[between] = found.pieces
+            if count:
+                trust = (_TRUST * self._step_px)[here]
+                steps[:, here] = steadied(motions[:, here], errors[:, here], trust, pieces[:, here])
+        return steps
 
     def _decided(self, steps: FloatArray, linked: set[int]) -> tuple[str, str]:
         """Return the model that is applied, and why."""
@@ -234,6 +263,8 @@ class AlignmentEstimator:
             return "none", "not asked for"
         if not linked:
             return "none", "no slice resembles its neighbours enough to be aligned"
+        if self._is_told_by_few(steps):
+            return "none" if self._model == "auto" else self._model, "left alone, for too little tells how slices move"
         if self._model != "auto":
             return self._model, moves if size_px > 0 else "no motion beyond what blur and noise feign"
         if 2 * len(linked) < self._count:
@@ -245,6 +276,11 @@ class AlignmentEstimator:
             less = f"by {size_px:.2g} px takes away only {100 * explained:.0f} % of what changes from slice to slice"
             return "none", f"not aligned, for moving slices {less}"
         return "similarity", f"aligned, for {moves}"
+
+    def _is_told_by_few(self, steps: FloatArray) -> bool:
+        """Return whether no motion is sure, and so little of the picture tells any that there may well be one."""
+        pieces = [link.fit.pieces[:SHIFT].min() for link in self._chain()]
+        return not steps.any() and bool(pieces) and bool(np.median(pieces) < _FEW_PIECES)
 
     def _explained(self) -> float:
         """Return the share of what changes from slice to slice that moving takes away, at most, of all levels."""
@@ -329,6 +365,21 @@ class AlignmentEstimator:
 
 def _ends(links: list[_Link]) -> set[int]:
     return {k for link in links for k in (link.of, link.to)}
+
+
+def _groups(links: list[_Link]) -> list[set[int]]:
+    """Return the slices that links join, those that hang together in one set."""
+    groups: list[set[int]] = []
+    for link in links:
+        ends = {link.of, link.to}
+        groups = [*(group for group in groups if not group & ends), ends.union(*(g for g in groups if g & ends))]
+    return groups
+
+
+def _is_strange(group: set[int], main: set[int]) -> bool:
+    """Return whether slices that resemble no others are something else, rather than the stack going on after a gap."""
+    within = min(main) < min(group) and max(group) < max(main)
+    return within or len(group) <= _MOST_STRANGE
 
 
 def _named(slices: list[int]) -> str:

@@ -31,6 +31,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ _MOTIONS = np.array(
     ],
     np.float64,
 )
-SHIFT, SIMILARITY, AFFINE = 2, 4, 6
+FREEDOMS = SHIFT, SIMILARITY, AFFINE = 2, 4, 6
 PARAMETERS = 6
 
 # A finer image is not looked at: a slice of 2048 px is told to 0.02 px from half its size.
@@ -83,8 +84,17 @@ _ROW_STEP, _FEW_ROWS = 2, 96
 # Beside the edges bands hold what was mirrored there, which stays where it is.
 _MARGIN_PX = 10
 
-# Bands of rows, whose disagreement tells the error: what blur and phase change is alike over many pixels.
-_GROUPS = 12
+# Parts of the picture, so many along y and as many along x, whose disagreement tells the error: what blur and phase
+# change is alike over many pixels.
+_PARTS = 4
+
+# Numbers for each row of a part: sums of products of gradients and gray levels, how many pixels there are, and how far
+# gradients of both images along x agree.
+_SUMS = 29
+
+# Noise has gradients, too, but both images have none of it in common: a part tells as much as its gradients agree,
+# and at least this share, so that equations can be solved.
+_LEAST_AGREEMENT = 1e-3
 
 # Share not explained, below which a level gains no more weight.
 _LEAST_REST = 1e-3
@@ -241,15 +251,39 @@ class Fit:
     motion : float array, shape (6,)
         In px: the shift of the middle along y and x, and what zoom, turn, stretch and shear
         move half a diagonal away from it. Zero beyond what was asked for.
-    error : float array, shape (6,)
-        Expected errors of `motion`; infinite where nothing tells.
+    errors : float array, shape (3, 6)
+        Expected errors of `motion`, where nothing beyond each of `FREEDOMS` is unknown; infinite where nothing tells.
+    pieces : float array, shape (6,)
+        How many independent parts of the picture tell each parameter.
+    curvature : float array, shape (6, 6)
+        How fast the difference of both slices grows with the motion.
     correlations : float array
         Of the band-passed images so aligned, coarsest first.
     """
 
     motion: FloatArray
-    error: FloatArray
+    errors: FloatArray
+    pieces: FloatArray
+    curvature: FloatArray
     correlations: FloatArray
+
+    @classmethod
+    def of_nothing(cls, correlations: FloatArray) -> Fit:
+        """Return what is known where nothing tells."""
+        unknown = np.full((len(FREEDOMS), PARAMETERS), np.inf)
+        return cls(np.zeros(PARAMETERS), unknown, np.ones(PARAMETERS), np.eye(PARAMETERS), correlations)
+
+    def given(self, known: FloatArray, freedom: int) -> FloatArray:
+        """Return the motion, shape (6,), if its parameters beyond a freedom are those of `known`.
+
+        Where all texture is in a corner, zoom that is not there has moved the middle of the picture, too.
+        """
+        changed = self.motion[freedom:] - known[freedom:]
+        motion = np.concatenate([self.motion[:freedom], known[freedom:]])
+        motion[:freedom] += np.linalg.lstsq(
+            self.curvature[:freedom, :freedom], self.curvature[:freedom, freedom:] @ changed, rcond=None
+        )[0]
+        return motion
 
     @property
     def correlation(self) -> float:
@@ -257,7 +291,13 @@ class Fit:
         return float(self.correlations[-1]) if len(self.correlations) else 0.0
 
 
-def fit(template: Bands, other: Bands, freedom: int = SIMILARITY, start: FloatArray | None = None) -> Fit:
+def fit(
+    template: Bands,
+    other: Bands,
+    freedom: int = SIMILARITY,
+    start: FloatArray | None = None,
+    near: FloatArray | None = None,
+) -> Fit:
     """Estimate how `other` lies on `template`.
 
     Parameters
@@ -268,15 +308,18 @@ def fit(template: Bands, other: Bands, freedom: int = SIMILARITY, start: FloatAr
         `SHIFT`, `SIMILARITY` or `AFFINE`.
     start : float array, shape (6,), optional
         A guess, besides no motion and the shift that phase correlation gives.
+    near : float array, shape (6,), optional
+        A motion that is nearly it, so that only the finest levels are looked at.
 
     Returns
     -------
     Fit
     """
-    matrix = _first_guess(template, other, start)
+    matrix = _first_guess(template, other, start) if near is None else motion_matrix(near, template.shape)
     found: _Solution | None = None
     levels: list[_Equations] = []
-    for count in range(1, len(template.images) + 1):
+    every = len(template.images)
+    for count in range(1 if near is None else every, every + 1):
         for _ in range(_ITERATIONS):
             levels = [_Equations.of(template, other, matrix, level) for level in range(count)]
             found = _solved(levels[-_TOGETHER:], freedom)
@@ -287,8 +330,8 @@ def fit(template: Bands, other: Bands, freedom: int = SIMILARITY, start: FloatAr
                 break
     correlations = np.array([level.correlation for level in levels])
     if found is None:
-        return Fit(np.zeros(PARAMETERS), np.full(PARAMETERS, np.inf), correlations)
-    return Fit(matrix_motion(matrix, template.shape), found.error(freedom), correlations)
+        return Fit.of_nothing(correlations)
+    return found.fit(matrix_motion(matrix, template.shape), freedom, correlations)
 
 
 def changes(template: Bands, other: Bands, found: Fit) -> FloatArray:
@@ -388,21 +431,40 @@ def _window(shape: tuple[int, ...]) -> FloatImage:
 @dataclass(frozen=True, eq=False)
 class _Solution:
     motion: FloatArray
-    back: FloatArray
     parts: list[_Reduced]
 
-    def error(self, freedom: int) -> FloatArray:
-        """Return how far groups of rows disagree on the motion, shape (6,)."""
-        groups = np.sum([part.by_group(freedom) for part in self.parts], axis=0)
-        apart = (groups - groups.mean(axis=0)) @ self.back
-        error = np.zeros(PARAMETERS)
-        error[:freedom] = np.sqrt(_GROUPS / (_GROUPS - 1) * np.sum(apart**2, axis=0))
-        return error
+    def fit(self, motion: FloatArray, freedom: int, correlations: FloatArray) -> Fit:
+        """Return how sure a motion is, by parts of the picture of which one after the other is left out.
+
+        Where few parts tell anything, one pulls the whole to itself, and disagrees with it by less than its own error.
+        """
+        by_part = [level.by_part(freedom) for level in self.parts]
+        curvatures, slopes = (np.sum(each, axis=0) for each in zip(*by_part, strict=True))
+        errors = np.full((len(FREEDOMS), PARAMETERS), np.inf)
+        for row, used in zip(errors, FREEDOMS, strict=True):
+            if used <= freedom:
+                row[:used], row[used:] = _spread(curvatures[1:, :used, :used], slopes[1:, :used]), 0
+        told = np.maximum(np.diagonal(curvatures, axis1=1, axis2=2), 1e-30)
+        pieces, curvature = np.ones(PARAMETERS), np.eye(PARAMETERS)
+        pieces[:freedom] = 1 / np.sum((1 - told[1:] / told[0]) ** 2, axis=0)
+        curvature[:freedom, :freedom] = curvatures[0]
+        return Fit(motion, errors, pieces, curvature, correlations)
+
+
+def _spread(curvatures: FloatArray, slopes: FloatArray) -> FloatArray:
+    """Return errors of what all parts together tell, by what is told when one is left out, of each in turn."""
+    count = len(slopes)
+    size = np.sqrt(np.maximum(np.diagonal(curvatures.sum(axis=0)), 1e-30))
+    try:
+        apart = np.linalg.solve(curvatures / np.outer(size, size), (slopes / size)[..., None])[..., 0] / size
+    except np.linalg.LinAlgError:
+        return np.full(slopes.shape[1], np.inf)
+    return np.asarray(np.sqrt((count - 1) / count * np.sum((apart - apart.mean(axis=0)) ** 2, axis=0)))
 
 
 def _places() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return where the numbers of the normal equations are among sums of rows, these times y, and times y²."""
-    one, by_y, by_yy = np.arange(81).reshape(3, 27)
+    one, by_y, by_yy = np.arange(3 * _SUMS).reshape(3, _SUMS)
     left, right = np.zeros((8, 8), np.int64), np.zeros(8, np.int64)
     for a in range(2):
         part = slice(3 * a, 3 * a + 3)
@@ -416,13 +478,15 @@ def _places() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         for j, i in ((6, 9 + 2 * a), (7, 13 + 2 * a)):
             left[part, j] = left[j, part] = one[i], by_y[i], one[i + 1]
         right[part] = one[17 + 2 * a], by_y[17 + 2 * a], one[18 + 2 * a]
-    aa, a1, ab, b1, _, count = one[21:]
+    aa, a1, ab, b1, _, count = one[21:27]
     left[6:, 6:] = [[aa, a1], [a1, count]]
     right[6:] = ab, b1
     return left, right
 
 
 _LEFT, _RIGHT = _places()
+# Of these, products of gradients.
+_CURVED = [part * _SUMS + i for part in range(3) for i in range(9)]
 
 
 @lru_cache(maxsize=16)
@@ -447,7 +511,7 @@ class _Equations:
     correlation: float
     scale: int
     rows: FloatArray
-    y: FloatArray
+    powers: FloatArray
 
     @classmethod
     def of(cls, template: Bands, other: Bands, matrix: Affine, level: int) -> _Equations:
@@ -456,17 +520,17 @@ class _Equations:
         local = matrix.copy()
         local[:, 2] = (matrix[:, :2].sum(axis=1) * template.origin_px + matrix[:, 2] - template.origin_px) / scale
         half, middle_x, y = _heights(image.shape)
-        sums = np.zeros((h, 27))
+        sums = np.zeros((h, _PARTS, _SUMS))
         rows, columns = _compared(image.shape)
         seen = rows.step, columns.start
         band = image, other.images[level], local, np.float32(middle_x), np.float32(1 / half), *seen, sums
         run_bands(_equations_band, h, w, *band)
-        told = (y @ sums).ravel()
+        told = (y @ sums.reshape(h, -1)).reshape(3, _PARTS, _SUMS).sum(axis=1).ravel()
         left, right = told[_LEFT], told[_RIGHT]
         aa, a1, ab, b1, bb, count = told[21:27].tolist()
         count = max(count, 1.0)
         correlation = _correlated(count, a1, aa, b1, bb, ab)
-        return cls(left, right, bb, count, correlation, scale, sums, y[1][:, None])
+        return cls(left, right, bb, count, correlation, scale, sums, y)
 
     def reduced(self, freedom: int) -> _Reduced | None:
         """Return the equations of the motion alone, in px of the slice, weighted.
@@ -489,7 +553,7 @@ class _Equations:
         weight, per_px = self.count / (rest * self.square), gain / self.scale
         curvature = weight * per_px**2 * (curved - mixed @ back @ mixed.T)
         slope = weight * per_px * (motion @ self.right[:6] - mixed @ (gain, offset))
-        return _Reduced(curvature, slope, self, gain, offset, weight * per_px)
+        return _Reduced(curvature, slope, self, gain, offset, per_px, weight * per_px)
 
 
 @dataclass(frozen=True, eq=False)
@@ -499,15 +563,39 @@ class _Reduced:
     level: _Equations
     gain: float
     offset: float
+    per_px: float
     weight: float
 
-    def by_group(self, freedom: int) -> FloatArray:
-        """Return the slope of every group of rows."""
-        rows = self.level.rows
-        by_row = rows[:, 17:21] - self.gain * rows[:, 9:13] - self.offset * rows[:, 13:17]
-        slopes = np.stack([by_row, self.level.y * by_row], axis=-1)[:, [0, 0, 1, 2, 2, 3], [0, 1, 0, 0, 1, 0]]
-        edges = np.arange(_GROUPS) * len(slopes) // _GROUPS
-        return self.weight * np.add.reduceat(slopes, edges, axis=0) @ _MOTIONS[:freedom].T
+    def by_part(self, freedom: int) -> tuple[FloatArray, FloatArray]:
+        """Return curvature and slope of the whole, then of all but one part of the picture, of each in turn.
+
+        Shapes (1 + parts, freedom, freedom) and (1 + parts, freedom).
+        """
+        rows, motion = self.level.rows, _MOTIONS[:freedom]
+        edges = pairwise(len(rows) * i // _PARTS for i in range(_PARTS + 1))
+        by_row = rows.reshape(len(rows), -1)
+        sums = np.stack([self.level.powers[:, a:b] @ by_row[a:b] for a, b in edges])
+        told = np.moveaxis(sums.reshape(_PARTS, 3, _PARTS, _SUMS), 2, 1).reshape(_PARTS**2, -1)
+        agreement = told[:, _SUMS - 2] / np.maximum(self.gain * told[:, _SUMS - 1], 1e-30)
+        told[:, _CURVED] *= np.clip(agreement, _LEAST_AGREEMENT, 1)[:, None]
+        left, right = told[:, _LEFT], told[:, _RIGHT]
+        unexplained = right - left @ np.array([0] * 6 + [self.gain, self.offset])
+        # The whole leaves nothing unexplained, so all but a part leave what it does not.
+        left, slope = (np.concatenate([0 * one[:1], one]) for one in (left, -unexplained))
+        left = left.sum(axis=0) - left
+        curved, mixed, own = left[:, :6, :6], left[:, :6, 6:], left[:, 6:, 6:]
+        light = mixed @ _inverses(own)
+        curved = motion @ (curved - light @ np.swapaxes(mixed, 1, 2)) @ motion.T
+        slope = (slope[:, :6] - (light @ slope[:, 6:, None])[..., 0]) @ motion.T
+        return self.weight * self.per_px * curved, self.weight * slope
+
+
+def _inverses(pairs: FloatArray) -> FloatArray:
+    """Return the inverses of matrices of shape (n, 2, 2), zero where there is none."""
+    (a, b), (c, d) = np.moveaxis(pairs, 0, -1)
+    area = a * d - b * c
+    share = np.where(area > 0, 1 / np.where(area > 0, area, 1), 0)
+    return np.moveaxis(np.array([[d, -b], [-c, a]]) * share, -1, 0)
 
 
 def _solved(levels: Sequence[_Equations], freedom: int) -> _Solution | None:
@@ -527,11 +615,10 @@ def _solved(levels: Sequence[_Equations], freedom: int) -> _Solution | None:
         return None
     if not np.sum(scaled**2) * np.sum(back**2) < _WORST_CONDITION**2:
         return None
-    back /= sizes
     motion = np.zeros(PARAMETERS)
-    motion[:freedom] = back @ np.add.reduce([part.slope for part in parts])
+    motion[:freedom] = back / sizes @ np.add.reduce([part.slope for part in parts])
     side = np.sqrt(levels[-1].count) * levels[-1].scale
-    return _Solution(motion, back, parts) if np.abs(motion).max() < _LARGEST_STEP * side else None
+    return _Solution(motion, parts) if np.abs(motion).max() < _LARGEST_STEP * side else None
 
 
 @row_function
@@ -547,7 +634,7 @@ def _within(start, slope, low, high, first, last):  # type: ignore[no-untyped-de
 
 @kernel_of_sums
 def _equations_band(template, other, matrix, middle, per_px, every, margin, sums, first, last):  # type: ignore[no-untyped-def]
-    """Write the sums along every row that the normal equations are made of; x counts from the middle."""
+    """Write the sums along the parts of every row that the normal equations are made of; x counts from the middle."""
     h, w = template.shape
     inner = max(w - 2 * margin, 0)
     moved = np.empty(inner, np.float32)
@@ -578,52 +665,62 @@ def _equations_band(template, other, matrix, middle, per_px, every, margin, sums
                 south = sw[k] + across * (se[k] - sw[k])
                 part[k] = north + (v + by_v * step) * (south - north)
             x = end
-        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = np.float32(0)
-        t0 = t1 = t2 = t3 = t4 = t5 = t6 = t7 = np.float32(0)
-        r0 = r1 = r2 = r3 = np.float32(0)
-        aa = a1 = ab = b1 = bb = np.float32(0)
-        # Views that start where they are read: indices that might be negative keep the loop from being vectorised.
-        begin, stop = margin + left, margin + right
-        row, above, below = template[y, begin:stop], template[y - 1, begin:stop], template[y + 1, begin:stop]
-        before, after = template[y, begin - 1 : stop - 1], template[y, begin + 1 : stop + 1]
-        image = moved[left:right]
-        start = np.float32(begin) - middle
-        for x in range(right - left):
-            gy = np.float32(0.5) * (below[x] - above[x])
-            gx = np.float32(0.5) * (after[x] - before[x])
-            a = row[x]
-            b = image[x]
-            away = (np.float32(x) + start) * per_px
-            ay = away * gy
-            ax = away * gx
-            s0 += gy * gy
-            s1 += gy * ay
-            s2 += ay * ay
-            s3 += gy * gx
-            s4 += gy * ax
-            s5 += ay * ax
-            s6 += gx * gx
-            s7 += gx * ax
-            s8 += ax * ax
-            t0 += gy * a
-            t1 += ay * a
-            t2 += gx * a
-            t3 += ax * a
-            t4 += gy
-            t5 += ay
-            t6 += gx
-            t7 += ax
-            r0 += gy * b
-            r1 += ay * b
-            r2 += gx * b
-            r3 += ax * b
-            aa += a * a
-            a1 += a
-            ab += a * b
-            b1 += b
-            bb += b * b
-        out = sums[y]
-        out[0], out[1], out[2], out[3], out[4], out[5], out[6], out[7], out[8] = s0, s1, s2, s3, s4, s5, s6, s7, s8
-        out[9], out[10], out[11], out[12], out[13], out[14], out[15], out[16] = t0, t1, t2, t3, t4, t5, t6, t7
-        out[17], out[18], out[19], out[20] = r0, r1, r2, r3
-        out[21], out[22], out[23], out[24], out[25], out[26] = aa, a1, ab, b1, bb, right - left
+        for piece in range(sums.shape[1]):
+            begin = margin + max(left, inner * piece // sums.shape[1])
+            stop = margin + min(right, inner * (piece + 1) // sums.shape[1])
+            if begin >= stop:
+                continue
+            s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = np.float32(0)
+            t0 = t1 = t2 = t3 = t4 = t5 = t6 = t7 = np.float32(0)
+            r0 = r1 = r2 = r3 = np.float32(0)
+            aa = a1 = ab = b1 = bb = np.float32(0)
+            # Views that start where they are read: indices that might be negative keep the loop from being vectorised.
+            row, above, below = template[y, begin:stop], template[y - 1, begin:stop], template[y + 1, begin:stop]
+            before, after = template[y, begin - 1 : stop - 1], template[y, begin + 1 : stop + 1]
+            image = moved[begin - margin : stop - margin]
+            start = np.float32(begin) - middle
+            for x in range(stop - begin):
+                gy = np.float32(0.5) * (below[x] - above[x])
+                gx = np.float32(0.5) * (after[x] - before[x])
+                a = row[x]
+                b = image[x]
+                away = (np.float32(x) + start) * per_px
+                ay = away * gy
+                ax = away * gx
+                s0 += gy * gy
+                s1 += gy * ay
+                s2 += ay * ay
+                s3 += gy * gx
+                s4 += gy * ax
+                s5 += ay * ax
+                s6 += gx * gx
+                s7 += gx * ax
+                s8 += ax * ax
+                t0 += gy * a
+                t1 += ay * a
+                t2 += gx * a
+                t3 += ax * a
+                t4 += gy
+                t5 += ay
+                t6 += gx
+                t7 += ax
+                r0 += gy * b
+                r1 += ay * b
+                r2 += gx * b
+                r3 += ax * b
+                aa += a * a
+                a1 += a
+                ab += a * b
+                b1 += b
+                bb += b * b
+            both = once = np.float32(0)
+            for x in range(1, stop - begin - 1):
+                gx = after[x] - before[x]
+                both += gx * (image[x + 1] - image[x - 1])
+                once += gx * gx
+            out = sums[y, piece]
+            out[27], out[28] = both, once
+            out[0], out[1], out[2], out[3], out[4], out[5], out[6], out[7], out[8] = s0, s1, s2, s3, s4, s5, s6, s7, s8
+            out[9], out[10], out[11], out[12], out[13], out[14], out[15], out[16] = t0, t1, t2, t3, t4, t5, t6, t7
+            out[17], out[18], out[19], out[20] = r0, r1, r2, r3
+            out[21], out[22], out[23], out[24], out[25], out[26] = aa, a1, ab, b1, bb, stop - begin

@@ -2,7 +2,7 @@
 
 Focus breathing is smooth along z and a stage's drift nearly so, while every
 estimate has an error of its own, and blur that changes moves the estimates of
-zoom and shift by some hundredths of a pixel. So each parameter is a smooth course
+zoom and shift by some hundredths of a pixel, by more where few things are seen. So each parameter is a smooth course
 and a jitter around it; the jitter is kept as far as it is larger than the errors,
 and what is no larger than the errors all along is no motion at all.
 """
@@ -14,21 +14,33 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-# Errors on scenes are up to twice the expected ones by chance, and by this much, in px, as blur changes: some of it
-# from link to link, some all along.
-_ERROR_FACTOR = 2.0
+# Blur that changes moves estimates by this much, in px, some of it from link to link, some all along.
 _LEAST_ERROR_PX = 0.03
 _LEAST_COURSE_PX = 0.04
 
+# What blur and phase feign is this much, in px, in each independent piece of the picture: few do not even out.
+_PIECE_PX = 0.1
+
 # How much larger than its errors a motion must be, either from link to link or in the mean, to be one.
 _SURE = 2.0
+
+# Few pieces tell little of how far they disagree, either: errors so many times as large are exceeded as seldom as twice
+# the expected one of many (Student 1908). They disagree in the same way in every link, so that the mean of all links
+# is surer than one only where there are more pieces than these.
+_QUANTILE, _FEWEST_FREE = 0.975, 0.5
+_FEW_PIECES = 5.0
 
 # A course is a straight line where there are enough links; more bends followed errors, not lenses.
 _LINKS_FOR_SLOPE = 5
 _ROUNDS = 20
 
 
-def steadied(motions: FloatArray, errors: FloatArray, least_error_px: npt.ArrayLike = 1.0) -> FloatArray:
+def steadied(
+    motions: FloatArray,
+    errors: FloatArray,
+    least_error_px: npt.ArrayLike = 1.0,
+    pieces: FloatArray | None = None,
+) -> FloatArray:
     """Return motions from slice to slice as they most likely are.
 
     Parameters
@@ -39,6 +51,8 @@ def steadied(motions: FloatArray, errors: FloatArray, least_error_px: npt.ArrayL
         As expected; infinite where there is no estimate: there the course stands.
     least_error_px : float, or one for every parameter
         Pixels of the slice for each of the finest image that was looked at.
+    pieces : float array, shape (n, parameters), optional
+        How many independent pieces of the picture told them; many by default.
 
     Examples
     --------
@@ -50,19 +64,18 @@ def steadied(motions: FloatArray, errors: FloatArray, least_error_px: npt.ArrayL
     np.False_
     """
     least = np.broadcast_to(np.asarray(least_error_px, np.float64), motions.shape[1])
+    pieces = np.full(motions.shape, np.inf) if pieces is None else pieces
     return np.stack(
-        [
-            _steadied(motion, np.hypot(_ERROR_FACTOR * error, _LEAST_ERROR_PX * one), float(one))
-            for motion, error, one in zip(motions.T, errors.T, least, strict=True)
-        ],
+        [_steadied(*told) for told in zip(motions.T, errors.T, pieces.T, least, strict=True)],
         axis=1,
     )
 
 
-def _steadied(motion: FloatArray, error: FloatArray, least_error_px: float) -> FloatArray:
+def _steadied(motion: FloatArray, error: FloatArray, pieces: FloatArray, least_error_px: float) -> FloatArray:
     known = np.isfinite(error)
-    if not known.any() or not _moves(motion[known], error[known], least_error_px):
+    if not known.any() or not _moves(motion[known], error[known], pieces[known], least_error_px):
         return np.zeros_like(motion)
+    error = np.hypot(error, _LEAST_ERROR_PX * least_error_px)
     course = _course(motion, error, known)
     rest = np.where(known, motion - course, 0)
     # What errors do not explain is jitter, and kept in its proportion.
@@ -71,12 +84,22 @@ def _steadied(motion: FloatArray, error: FloatArray, least_error_px: float) -> F
     return course + share * rest
 
 
-def _moves(motion: FloatArray, error: FloatArray, least_error_px: float) -> bool:
-    if np.sqrt(np.mean((motion / error) ** 2)) > _SURE:
+def _moves(motion: FloatArray, error: FloatArray, pieces: FloatArray, least_error_px: float) -> bool:
+    """Return whether motion is surely more than errors and what blur and phase feign."""
+    from scipy.special import stdtrit
+
+    feigned = _PIECE_PX / np.sqrt(pieces)
+    # Few pieces agree by chance, now and then.
+    error = np.maximum(error, np.median(error))
+    sure = stdtrit(np.maximum(pieces - 1, _FEWEST_FREE), _QUANTILE) * error
+    far = np.hypot(sure, np.maximum(feigned, _LEAST_ERROR_PX) * least_error_px)
+    if np.sqrt(np.mean((motion / far) ** 2)) > _SURE:
         return True
-    trust = 1 / error**2
+    alone = np.clip(_FEW_PIECES / pieces, 0.5, 1)
+    trust = 1 / np.hypot(alone * sure, _LEAST_ERROR_PX * least_error_px) ** 2
     mean = float(np.sum(trust * motion) / np.sum(trust))
-    return abs(mean) > _SURE * float(np.hypot(_LEAST_COURSE_PX * least_error_px, 1 / np.sqrt(np.sum(trust))))
+    least = max(float(feigned.mean()), _LEAST_COURSE_PX) * least_error_px
+    return abs(mean) > _SURE * float(np.hypot(least, 1 / np.sqrt(np.sum(trust))))
 
 
 def _course(motion: FloatArray, error: FloatArray, known: npt.NDArray[np.bool_]) -> FloatArray:
