@@ -130,6 +130,8 @@ class AlignmentEstimator:
         # The last one before some that resemble only each other.
         self._earlier: tuple[int, Bands] | None = None
         self._likeness: dict[int, float] = {}
+        # Pairs that resemble each other, though nothing tells how they lie.
+        self._vague: list[set[int]] = []
         self._changes: FloatArray | float = 0.0
         self._blocks: list[FloatArray] = []
         self._step_px = 1
@@ -169,7 +171,10 @@ class AlignmentEstimator:
             found.correlation < _ALIKE
             and self._length_px(found.errors[FREEDOMS.index(freedom)]) > _LARGEST_ERROR_PX * self._step_px
         )
-        if found.correlation < _LEAST_CORRELATION or vague:
+        if found.correlation < _LEAST_CORRELATION:
+            return False
+        if vague:
+            self._vague.append({template[0], k})
             return False
         self._links.append(_Link(template[0], k, found, rigid))
         if self._model == "auto":
@@ -182,15 +187,17 @@ class AlignmentEstimator:
     def result(self) -> Alignment:
         """Return the alignment of the slices so far."""
         linked = _ends(self._chain())
-        reference = min(linked, key=lambda k: (abs(k - self._count // 2), k)) if linked else self._count // 2
         steps = self._steps()
         model, reason = self._decided(steps, linked)
         if model == "none":
             steps = np.zeros_like(steps)
+        foreign = self._foreign(linked)
+        # Where nothing moves, one that could not be aligned will do.
+        possible = linked if steps.any() else set(range(self._count)) - foreign
+        reference = min(possible, key=lambda k: (abs(k - self._count // 2), k), default=self._count // 2)
         matrices = self._chained(steps, reference)
         gains, offsets = self._brightened(reference)
         correlations = self._correlations(reference)
-        foreign = self._foreign(linked)
         slices = tuple(
             SliceAlignment(
                 _rows(matrices[k]),
@@ -221,8 +228,11 @@ class AlignmentEstimator:
         chain = [link for link in self._links if link.of in main]
         if 2 * len(main) <= self._count or not self._are_alike(chain):
             return self._links
-        strange = [group for group in groups if group is not main and _is_strange(group, main)]
+        strange = [group for group in groups if _is_strange(group, main) and not self._resemble(group, main)]
         return [link for link in self._links if not any(link.of in group for group in strange)]
+
+    def _resemble(self, group: set[int], main: set[int]) -> bool:
+        return any(pair & group and pair & main for pair in self._vague)
 
     @staticmethod
     def _are_alike(links: list[_Link]) -> bool:
@@ -335,8 +345,8 @@ class AlignmentEstimator:
         return {(link.to if link.to > reference else link.of): link.fit.correlation for link in self._chain()}
 
     def _foreign(self, linked: set[int]) -> set[int]:
-        """Return slices that resemble none of their neighbours, in a stack whose slices do."""
-        if not self._are_alike(self._chain()):
+        """Return slices that resemble none of their neighbours, in a stack most of whose slices do."""
+        if 2 * len(linked) < self._count or not self._are_alike(self._chain()):
             return set()
         pairs = _ends(self._links) - linked
         unlike = {k for k in range(self._count) if self._likeness.get(k, 0.0) < _LEAST_CORRELATION} - linked
@@ -378,6 +388,8 @@ def _groups(links: list[_Link]) -> list[set[int]]:
 
 def _is_strange(group: set[int], main: set[int]) -> bool:
     """Return whether slices that resemble no others are something else, rather than the stack going on after a gap."""
+    if group is main:
+        return False
     within = min(main) < min(group) and max(group) < max(main)
     return within or len(group) <= _MOST_STRANGE
 
