@@ -401,6 +401,11 @@ def test_nothing_to_align_by_is_said_and_changes_nothing(model, size):
     assert result.warnings[0] == "No slice resembles its neighbours enough to be aligned; all were left as they are."
 
 
+def test_a_picture_smaller_than_its_margins_tells_nothing():
+    stack = np.random.default_rng(10).integers(0, 4, (9, 8, 13), np.uint8)
+    assert estimate_alignment(stack, "auto").model == "none"
+
+
 def test_auto_tells_what_it_did(moving, still):
     chosen = focus_stack(moving.stack, align="auto").chosen["align"]
     assert (chosen.value, chosen.words[:25]) == ("similarity", "aligned, for slices move ")

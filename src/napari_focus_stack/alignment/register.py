@@ -446,7 +446,9 @@ class _Solution:
                 row[:used], row[used:] = _spread(curvatures[1:, :used, :used], slopes[1:, :used]), 0
         told = np.maximum(np.diagonal(curvatures, axis1=1, axis2=2), 1e-30)
         pieces, curvature = np.ones(PARAMETERS), np.eye(PARAMETERS)
-        pieces[:freedom] = 1 / np.sum((1 - told[1:] / told[0]) ** 2, axis=0)
+        shares = np.sum((1 - told[1:] / told[0]) ** 2, axis=0)
+        # Where nothing tells, no part does.
+        np.divide(1, shares, out=pieces[:freedom], where=shares > 0)
         curvature[:freedom, :freedom] = curvatures[0]
         return Fit(motion, errors, pieces, curvature, correlations)
 
