@@ -15,6 +15,7 @@ fusion, ICCV 173-182 (1993) (salience-weighted fusion).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -185,14 +186,12 @@ class LaplacianFusion:
         size = max(1 << self.setting.analysis.levels, VEIL_GRID_PX)
         first, last = -(-first // size) * size, last if last == rebuilt.shape[1] else last // size * size
         mean.rows = slice(first // 2, -(-last // 2))
+        lift_veils(rebuilt[:, first:last], mean, partial(self._move, rows=(first, last)))
 
-        def move(plane: FloatImage, channel: int, correction: FloatImage) -> None:
-            self._range.move(plane, channel, correction, self.setting.analysis.scaling, (first, last))
-
-        lift_veils(rebuilt[:, first:last], mean, move)
-
-    def _move(self, plane: FloatImage, channel: int, correction: FloatImage) -> None:
-        self._range.move(plane, channel, correction, self.setting.analysis.scaling)
+    def _move(
+        self, plane: FloatImage, channel: int, correction: FloatImage, rows: tuple[int, int] | None = None
+    ) -> None:
+        self._range.move(plane, channel, correction, self.setting.analysis.scaling, rows)
 
     def _compose(self, image: FloatImage, whole: Decision | None, rows: slice, channel: int) -> npt.NDArray[Any]:
         """Return rows of a rebuilt, scaled channel in the stack's dtype and within the range of the slices."""
