@@ -48,7 +48,17 @@ PARTS = [
     Part(
         "Fusion methods",
         (
-            *modules_of("fusion", "accumulator", "sweep", "follow", "fluorescence", "veil", "value_range"),
+            *modules_of(
+                "fusion",
+                "accumulator",
+                "blocks",
+                "sweep",
+                "comparison",
+                "follow",
+                "fluorescence",
+                "veil",
+                "value_range",
+            ),
             *modules_of("fusion", "whole_pixels", "strength", "laplacian", "baselines"),
             "fusion",
         ),

@@ -25,7 +25,9 @@ ORDER = [
     *made.modules_of("height", "regularisation", "peaks"),
     *made.modules_of("occlusion", "two_peaks", "depth_edges", "disc_blur", "rims"),
     *made.modules_of("transparent", "axial_change", "drift", "prominence", "phase"),
-    *made.modules_of("fusion", "accumulator", "sweep", "follow", "fluorescence", "veil", "value_range"),
+    *made.modules_of(
+        "fusion", "accumulator", "blocks", "sweep", "comparison", "follow", "fluorescence", "veil", "value_range"
+    ),
     *made.modules_of("fusion", "whole_pixels", "strength", "laplacian", "baselines"),
     "fusion",
     "sharpness",

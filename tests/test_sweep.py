@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_focus_stack.fusion.sweep import FocalSweep, SweepFilter
+from napari_focus_stack.fusion.sweep import FocalSweep, SweepFilter, measured_growth
 from napari_focus_stack.synthetic import Lens, Surface, glowing_slices
 
 
@@ -40,15 +40,24 @@ def test_undone_gives_back_what_is_coarser_than_the_least_that_passes():
     assert np.abs(undone - light).max() < 0.15 * light.max()
 
 
-def test_blocks_are_filtered_alike_by_any_number_of_threads(monkeypatch):
-    light = spots((700, 1201), 3)
-    sweep, through = FocalSweep(light.shape, origin=(60, 0)), SweepFilter.of(9, 0.8).at_any_height()
-    seen = []
+def test_growth_is_the_same_with_any_number_of_threads_and_known_within_a_tenth(monkeypatch):
+    light = spots((300, 1201), 3)
+    height = np.full_like(light, 4)
+    mean = FocalSweep(light.shape).seen(light, height, SweepFilter.of(9, 0.8))
+    growths = []
     for threads in ("1", "3"):
         monkeypatch.setenv("NAPARI_FOCUS_STACK_THREADS", threads)
-        seen += [sweep.seen(light, None, through), sweep.seen_alike(sweep.spectra(light), through)]
-    for other in seen[1:]:
-        np.testing.assert_array_equal(seen[0], other)
+        growths += [measured_growth(mean, light, height, 9)]
+    assert growths[0] == growths[1]
+    assert growths[0] == pytest.approx(0.8, rel=0.1)
+
+
+def test_a_part_of_an_image_is_filtered_as_in_the_whole_but_for_its_rim():
+    light = spots((400, 600), 4)
+    through = SweepFilter.of(9, 0.8).at_any_height()
+    whole = FocalSweep(light.shape).seen(light, None, through)
+    part = FocalSweep((300, 300), (True, False, False, False)).seen(light[:300, 200:500], None, through)
+    np.testing.assert_allclose(part[:250, 50:-50], whole[:250, 250:450], atol=2e-3)
 
 
 @pytest.mark.parametrize("growth_px", [0.3, 1.0, 2.5])

@@ -17,6 +17,7 @@ from .auto_choices import RunFacts, chosen_values
 from .errors import InputError
 from .fusion import FUSION_METHODS
 from .fusion.accumulator import FusionSetting, SecondVisit
+from .fusion.blocks import block_reach_px
 from .fusion.laplacian import LaplacianFusion
 from .fusion.veil import LEAST_SLICES
 from .fusion.whole_pixels import MOST_SLICES
@@ -35,8 +36,8 @@ from .slices import SliceKind
 from .transparent.phase import LEAST_LEVELS, PhaseTracker, at_half_size
 from .whole_image import Whole
 
-# How far around a pixel lies what decides about its height, and what decides about its veil and can be told, in px.
-HEIGHT_REACH_PX, _VEIL_REACH_PX = 64, 256
+# How far around a pixel lies what decides about its height, in px.
+HEIGHT_REACH_PX = 64
 
 
 class Run:
@@ -144,7 +145,7 @@ class Run:
         if not isinstance(self.method, LaplacianFusion) or self._slices <= MOST_SLICES:
             return
         reach_px = HEIGHT_REACH_PX + int(np.ceil(self.options.halo_radius_px))
-        analysis.work_on(core[0], max(reach_px, _VEIL_REACH_PX if self._slices >= LEAST_SLICES else 0))
+        analysis.work_on(core[0], max(reach_px, block_reach_px() if self._slices >= LEAST_SLICES else 0))
 
     def _phase(self, light: str, *, only_share: bool = False) -> PhaseTracker:
         gray_range = self.analysis.scaling.gray_range(self.noise)

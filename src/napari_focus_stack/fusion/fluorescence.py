@@ -18,9 +18,14 @@ from functools import partial
 
 import numpy as np
 
-from ..pyramid import FloatImage, blur5, laplacian_pyramid, reconstruct, reduce
+from ..kernels import run_tasks
+from ..pyramid import FloatImage, blur5, reconstruct, reduce
 from ..sampling import sample
-from .sweep import Ratio, SliceMean, SweepFilter, measured_growth
+from .blocks import Area, Block
+from .comparison import Comparison, Move, Pyramid
+from .sweep import FocalSweep, Ratio, SliceMean, SweepFilter, measured_growth
+
+Heights = Callable[[], Callable[[Area], FloatImage]]
 
 # Median as a share of the range: beads 0.01 to 0.02, surfaces 0.41 to 0.55.
 _DARK, _BRIGHT = 0.1, 0.2
@@ -66,70 +71,92 @@ class GlowingLight:
         """Return whether there is a channel to correct, as far as the mean alone tells."""
         if self._sure:
             return True
-        darkness = [
-            self._number(f"dark ground of channel {c}", partial(_darkness, self._mean.of(c))) for c in range(channels)
-        ]
+        darkness = [self._number(f"dark ground of channel {c}", partial(self._darkness, c)) for c in range(channels)]
         return any(dark > 0 for dark in darkness)
+
+    def _darkness(self, channel: int) -> float:
+        return _darkness(self._mean.of(channel))
 
     def _number(self, name: str, take: Callable[[], float]) -> float:
         return self._mean.whole.number(f"glow: {name}", take)
 
-    def correct(
-        self, image: FloatImage, height: FloatImage, move: Callable[[FloatImage, int, FloatImage], None]
-    ) -> bool:
+    def correct(self, image: FloatImage, heights: Heights, move: Move) -> bool:
         """Correct a fused image in place; return whether any channel was.
 
         Parameters
         ----------
         image : float32 array, shape (c, y, x)
             Scaled.
-        height : float32 array, shape (y / 2, x / 2)
-            Where it is in focus, in slices.
+        heights : callable
+            Gives what gives where a window at half size is in focus, in slices; asked for only where light adds.
         move : callable
-            ``move(plane, channel, correction)`` adds a correction at half size to a plane.
+            ``move(plane, channel, block, correction)`` adds a correction of a block's window, at half size, to a plane.
         """
         corrected = False
+        in_focus: list[FloatImage] = []
         for c, plane in enumerate(image):
             half = reduce(plane)
             share = 1.0 if self._sure else self._number(f"share of channel {c}", partial(_likely_share, half))
             if share > 0:
-                found = self._correction(c, half, height, share)
-                if found is not None:
-                    move(plane, c, found)
+                in_focus = in_focus or run_tasks(heights(), [block.window for block in self._mean.blocks])
+                light = _ChannelLight(c, half, in_focus, self._mean)
+                if not self._sure:
+                    share *= light.likely_share()
+                if share > 0:
+                    light.share = np.float32(share)
+                    light.correct(plane, move)
                     corrected = True
         return corrected
 
-    def _growth(self, mean: FloatImage, sharp: FloatImage, height: FloatImage) -> float:
-        return measured_growth(reduce(mean), reduce(sharp), height[::2, ::2], self._mean.count)
 
-    def _correction(self, c: int, sharp: FloatImage, height: FloatImage, share: float) -> FloatImage | None:
-        mean = self._mean.of(c)
-        ground = np.float32(self._number(f"ground of channel {c}", lambda: float(np.median(sample(mean)))))
-        growth = self._number(f"growth of channel {c}", partial(self._growth, mean - ground, sharp - ground, height))
-        through = SweepFilter.of(self._mean.count, 2 * growth)
-        sweep = self._mean.sweep(2 * growth)
-        levels = self._mean.levels
-        expected = laplacian_pyramid(sweep.seen(sharp - ground, height, through), levels)
-        seen = laplacian_pyramid(mean - ground, levels)
-        ratios = [
-            self._mean.ratio(f"glow: ratio of channel {c}, level {level}", s, e)
-            for level, (s, e) in enumerate(zip(seen[:-1], expected[:-1], strict=True))
+class _ChannelLight(Comparison):
+    name = "glow"
+    share = np.float32(1)
+
+    def __init__(self, channel: int, sharp: FloatImage, heights: list[FloatImage], mean: SliceMean) -> None:
+        super().__init__(channel, sharp, mean)
+        self._heights = heights
+        self._growth = self._number("growth", self._own_growth)
+        self._filter = SweepFilter.of(mean.count, 2 * self._growth)
+        self._ratios = [
+            Ratio(*self._number("ratio", partial(self._numbers_of_ratio, level), f", level {level}"))
+            for level in range(mean.levels)
         ]
-        if not self._sure:
-            share *= _fade(ratios[0].spread + ratios[1].spread, _ALIKE, _UNLIKE)
-            share *= _fade(-ratios[-1].median, -_CONSERVED, -_LOST)
-            share *= _fade(-growth * self._mean.count, -_BLURRED_PX, -_SHARP_PX)
-        if share <= 0:
-            return None
-        for level, ratio in enumerate(ratios):
+
+    @property
+    def _through(self) -> SweepFilter:
+        return self._filter
+
+    def _numbers_of_ratio(self, level: int) -> tuple[float, ...]:
+        return self._ratio(level).as_tuple()
+
+    def _own_growth(self) -> float:
+        height = np.empty_like(self._sharp)
+        for block, seen in zip(self.mean.blocks, self._heights, strict=True):
+            height[block.core] = seen[block.inner()]
+        mean = reduce(self.mean.of(self.channel) - self._ground)
+        return measured_growth(mean, reduce(self._sharp - self._ground), height[::2, ::2], self.mean.count)
+
+    def likely_share(self) -> float:
+        """Return how far the mean shows that light adds, 0 to 1."""
+        share = _fade(self._ratios[0].spread + self._ratios[1].spread, _ALIKE, _UNLIKE)
+        share *= _fade(-self._ratios[-1].median, -_CONSERVED, -_LOST)
+        return share * _fade(-self._growth * self.mean.count, -_BLURRED_PX, -_SHARP_PX)
+
+    def _expected(self, sweep: FocalSweep, number: int, sharp: FloatImage) -> FloatImage:
+        return sweep.seen(sharp, self._heights[number], self._through)
+
+    def _differences(self, block: Block, expected: Pyramid, seen: Pyramid) -> FloatImage:
+        mean = self.mean.of(self.channel, block.window)
+        for level, ratio in enumerate(self._ratios):
             seen[level] -= _trusted(ratio) * expected[level]
-            variance = _NOISE_FACTOR * self._mean.noise_variance(c, level, mean)
+            variance = _NOISE_FACTOR * self.mean.noise_variance(self.channel, level, mean)
             variance += (_SPREAD_FACTOR * np.float32(ratio.spread)) ** 2 * blur5(expected[level] ** 2)
             energy = np.maximum(blur5(seen[level] ** 2), np.float32(1e-30))
             seen[level] *= np.maximum(1 - variance / energy, 0)
             mean = reduce(mean)
-        seen[-1] -= _trusted(ratios[-1]) * expected[-1]
-        return np.float32(share) * sweep.undone(reconstruct(seen), through)
+        seen[-1] -= _trusted(self._ratios[-1]) * expected[-1]
+        return self.share * reconstruct(seen)
 
 
 def _likely_share(half: FloatImage) -> float:

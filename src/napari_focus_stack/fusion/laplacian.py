@@ -15,7 +15,6 @@ fusion, ICCV 173-182 (1993) (salience-weighted fusion).
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,15 +24,17 @@ from ..analysis import SliceAnalysis
 from ..kernels import kernel, multiply_add, row_function, run_rows, run_together, strips
 from ..pyramid import FloatImage, blur5, expand, expand_row, reduce, size_of, with_detail
 from .accumulator import FusionSetting
+from .blocks import Block
 from .fluorescence import GlowingLight
 from .follow import FollowingMean
 from .strength import LEAST_VALID, strength
 from .sweep import LEAST_SLICES, SliceMean
 from .value_range import ValueRange
-from .veil import VEIL_GRID_PX, lift_veils
+from .veil import lift_veils
 from .whole_pixels import MOST_SLICES, Decision, WholePixels
 
-_LEVELS_FOR_MEAN = 3
+# With fewer the fused image is not corrected after the mean of the slices.
+LEVELS_FOR_MEAN = 3
 
 # Stands for the validity of a slice all of whose pixels are known.
 _EVERYWHERE = np.empty((0, 0), np.bool_)
@@ -68,7 +69,7 @@ class LaplacianFusion:
         # A stream of unknown length may turn out to be short.
         self._whole = WholePixels(setting) if setting.slices <= MOST_SLICES else None
         self._following = FollowingMean(setting) if setting.phase is not None else None
-        enough = setting.analysis.levels >= _LEVELS_FOR_MEAN and not 0 < setting.slices < LEAST_SLICES
+        enough = setting.analysis.levels >= LEVELS_FOR_MEAN and not 0 < setting.slices < LEAST_SLICES
         self._slice_mean = SliceMean(setting.analysis, setting.whole) if enough else None
 
     def add(self, k: int, image: npt.NDArray[Any], analysis: SliceAnalysis) -> None:
@@ -164,7 +165,7 @@ class LaplacianFusion:
                 if self.added_light:
                     compose = self._as_rebuilt
                 else:
-                    self._lift_veils(rebuilt, self._slice_mean)
+                    lift_veils(rebuilt, self._slice_mean, self._move)
         if self._following is not None and phase is not None and not opaque:
             self._following.blend_into(rebuilt, transparent, phase.stain())
         # Rows that are not worked on are black.
@@ -178,20 +179,10 @@ class LaplacianFusion:
         if self.setting.glowing is None:
             return False
         glow = GlowingLight(mean, self.setting.surely_glowing)
-        return glow.expected(len(rebuilt)) and glow.correct(rebuilt, self.setting.glowing.half_height(), self._move)
+        return glow.expected(len(rebuilt)) and glow.correct(rebuilt, self.setting.glowing.half_heights, self._move)
 
-    def _lift_veils(self, rebuilt: FloatImage, mean: SliceMean) -> None:
-        """Lift the veils of rows that are worked on, where these begin and end with pixels of all sizes."""
-        first, last = self.setting.analysis.rows[0]
-        size = max(1 << self.setting.analysis.levels, VEIL_GRID_PX)
-        first, last = -(-first // size) * size, last if last == rebuilt.shape[1] else last // size * size
-        mean.rows = slice(first // 2, -(-last // 2))
-        lift_veils(rebuilt[:, first:last], mean, partial(self._move, rows=(first, last)))
-
-    def _move(
-        self, plane: FloatImage, channel: int, correction: FloatImage, rows: tuple[int, int] | None = None
-    ) -> None:
-        self._range.move(plane, channel, correction, self.setting.analysis.scaling, rows)
+    def _move(self, plane: FloatImage, channel: int, block: Block, correction: FloatImage) -> None:
+        self._range.move(plane, channel, block, correction, self.setting.analysis.scaling)
 
     def _compose(self, image: FloatImage, whole: Decision | None, rows: slice, channel: int) -> npt.NDArray[Any]:
         """Return rows of a rebuilt, scaled channel in the stack's dtype and within the range of the slices."""

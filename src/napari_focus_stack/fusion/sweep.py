@@ -15,10 +15,8 @@ ECCV 60-73 (2008).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +27,7 @@ from ..kernels import run_tasks, threads_here
 from ..pyramid import FloatImage, expand, reduce, size_of
 from ..sampling import sample
 from ..whole_image import Whole
+from .blocks import Area, blocks_of
 
 # Rim of the blurred image of a point, in its radii: between a sharp disc and a Gaussian.
 _SOFT_RIM = 0.3
@@ -40,12 +39,8 @@ _TABLE_COARSE, _TABLE_FINE = 256, 4096
 _MOST_FREQUENCY = 0.7072  # cycles a pixel, along the diagonal
 _STEPS_A_SLICE = 16
 
-# Looked at around the image, mirrored, in px: light that comes from outside. And around every block of it.
+# Looked at around the image, mirrored, in px: light that comes from outside.
 _MARGIN_PX = 48
-
-# Larger images are filtered in blocks of this side, in px, on one grid: their last bits do not depend on the size
-# of the image then. Where blur is wider than so many px, block and margin are doubled until it is not.
-_BLOCK_PX, _WIDEST_BLUR_PX = 512, 24
 
 # Where the filter passes less than the root of this, what is divided by it is mostly noise and error of the filter.
 _LEAST_POWER = 6e-3
@@ -120,26 +115,28 @@ def _blur_filter(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 class FocalSweep:
-    """Filters images of one size, which go on as their mirror images.
+    """Filters images of one size.
 
     Parameters
     ----------
     shape : tuple of int
         (y, x) in px.
-    origin : tuple of int
-        Of the image in a larger one, in px: the grid of the blocks begins there.
-    blur_px : float
-        How wide blur gets.
+    ends : tuple of bool
+        Whether the image ends above, below, left and right: there it goes on as its mirror image. Elsewhere it is a
+        part of a larger one, and what its rim comes to is of no use.
     """
 
-    def __init__(self, shape: tuple[int, int], origin: tuple[int, int] = (0, 0), blur_px: float = 0.0) -> None:
-        self._shape = shape
-        doublings = int(np.ceil(np.log2(max(blur_px / _WIDEST_BLUR_PX, 1))))
-        rows, columns = (_block_edges(n, start, _BLOCK_PX << doublings) for n, start in zip(shape, origin, strict=True))
-        margin = _MARGIN_PX << doublings
-        self._blocks = [
-            _Block(shape, (slice(*y), slice(*x)), margin) for y in pairwise(rows) for x in pairwise(columns)
-        ]
+    def __init__(self, shape: tuple[int, int], ends: tuple[bool, bool, bool, bool] = (True, True, True, True)) -> None:
+        around, own, sizes = [], [], []
+        for n, (before, after) in zip(shape, (ends[:2], ends[2:]), strict=True):
+            margin = _MARGIN_PX * before
+            size = _fast_length(margin + n + _MARGIN_PX * after)
+            around.append((margin, size - n - margin))
+            own.append(slice(margin, margin + n))
+            sizes.append(size)
+        self._around = around
+        self._own = own[0], own[1]
+        self._padded = sizes[0], sizes[1]
 
     def seen(self, sharp: FloatImage, height: FloatImage | None, through: SweepFilter) -> FloatImage:
         """Return the mean of the slices of a sharp image on a ground of 0.
@@ -151,96 +148,45 @@ class FocalSweep:
             Where it is in focus, in slices; None for a filter at any height.
         through : SweepFilter
         """
-        tables = [self._of_blocks(table) for table in through.of_frequency]
+        if height is None:
+            return self._filtered(self.spectrum(sharp), through.of_frequency[0])
+        place = np.rint(height * _STEPS_A_SLICE).astype(np.int32)
+        total = np.zeros((self._padded[0], self._padded[1] // 2 + 1), np.complex64)
+        for at, of_frequency in zip(through.of_height, through.of_frequency, strict=True):
+            spectrum = self.spectrum(sharp * at[place])
+            spectrum *= self._table(of_frequency)
+            total += spectrum
+        return self._back(total)
 
-        def filtered(block: _Block) -> FloatImage:
-            part = sharp[block.window]
-            place = 0 if height is None else np.rint(height[block.window] * _STEPS_A_SLICE).astype(np.int32)
-            spectra = (
-                block.forward(part * of_height[place]) * table[block.padded]
-                for of_height, table in zip(through.of_height, tables, strict=True)
-            )
-            return block.back(np.sum(list(spectra), axis=0))
-
-        return self._put_together(filtered)
-
-    def spectra(self, sharp: FloatImage) -> dict[_Block, npt.NDArray[np.complex64]]:
+    def spectrum(self, sharp: FloatImage) -> npt.NDArray[np.complex64]:
         """Return what `seen_alike` needs to know of a sharp image: for several filters of one image."""
-        spectra = run_tasks(lambda block: block.forward(sharp[block.window]), self._blocks)
-        return dict(zip(self._blocks, spectra, strict=True))
+        from scipy.fft import rfft2
 
-    def seen_alike(self, spectra: dict[_Block, npt.NDArray[np.complex64]], through: SweepFilter) -> FloatImage:
+        padded = np.pad(sharp, self._around, "symmetric")
+        spectrum: npt.NDArray[np.complex64] = rfft2(padded, workers=threads_here(), overwrite_x=True)
+        return spectrum
+
+    def seen_alike(self, spectrum: npt.NDArray[np.complex64], through: SweepFilter) -> FloatImage:
         """Return what `seen` does of a filter at any height."""
-        table = self._of_blocks(through.of_frequency[0])
-        return self._put_together(lambda block: block.back(spectra[block] * table[block.padded]))
+        return self._back(spectrum * self._table(through.of_frequency[0]))
 
     def undone(self, mean: FloatImage, through: SweepFilter) -> FloatImage:
         """Return the sharp image of a mean of slices, as far as the filter can be undone."""
-        table = self._of_blocks(through.inverse)
-        return self._put_together(lambda block: block.back(block.forward(mean[block.window]) * table[block.padded]))
+        return self._filtered(self.spectrum(mean), through.inverse)
 
-    def _of_blocks(self, of_frequency: FloatImage) -> dict[tuple[int, int], FloatImage]:
-        """Return a filter for the transforms of all blocks, of which most have one size."""
-        return {padded: _looked_up(of_frequency, *padded) for padded in {block.padded for block in self._blocks}}
+    def _filtered(self, spectrum: npt.NDArray[np.complex64], of_frequency: FloatImage) -> FloatImage:
+        """Return the image of a spectrum, which is used up, behind a filter."""
+        spectrum *= self._table(of_frequency)
+        return self._back(spectrum)
 
-    def _put_together(self, filtered: Callable[[_Block], FloatImage]) -> FloatImage:
-        """Return the image whose blocks are filtered, some at a time."""
-        out = np.empty(self._shape, np.float32)
+    def _table(self, of_frequency: FloatImage) -> FloatImage:
+        return _looked_up(of_frequency, *self._padded)
 
-        def put(block: _Block) -> None:
-            out[block.core] = filtered(block)
-
-        run_tasks(put, self._blocks)
-        return out
-
-
-def _block_edges(size: int, origin: int, block: int) -> list[int]:
-    """Return where blocks begin and end; a rest of less than half a block belongs to its neighbour.
-
-    Examples
-    --------
-    >>> _block_edges(1200, 0, 512), _block_edges(1400, 256, 512)
-    ([0, 512, 1200], [0, 256, 768, 1400])
-    """
-    edges = list(range(-origin % block, size, block))
-    if not edges or edges[0] > 0:
-        edges.insert(0, 0)
-    if len(edges) > 1 and size - edges[-1] < block // 2:
-        edges.pop()
-    return [*edges, size]
-
-
-class _Block:
-    """A part of an image, and the part with what lies around it, brought to a size that transforms fast."""
-
-    def __init__(self, shape: tuple[int, int], core: tuple[slice, slice], margin: int) -> None:
-        self.core = core
-        bounds = [(max(c.start - margin, 0), min(c.stop + margin, n)) for c, n in zip(core, shape, strict=True)]
-        self.window = slice(*bounds[0]), slice(*bounds[1])
-        around, self._own, sizes = [], [], []
-        for (start, stop), c in zip(bounds, core, strict=True):
-            # What the image does not have is mirrored.
-            margins = min(margin, stop - start)
-            before, after = margins - (c.start - start), margins - (stop - c.stop)
-            before, after = max(before, 0), max(after, 0)
-            size = _fast_length(stop - start + before + after)
-            around.append((before, size - (stop - start) - before))
-            self._own.append(slice(before + c.start - start, before + c.stop - start))
-            sizes.append(size)
-        self._around = around
-        self.padded = sizes[0], sizes[1]
-
-    def forward(self, image: FloatImage) -> npt.NDArray[np.complex64]:
-        from scipy.fft import rfft2
-
-        spectrum: npt.NDArray[np.complex64] = rfft2(np.pad(image, self._around, "symmetric"), workers=threads_here())
-        return spectrum
-
-    def back(self, spectrum: npt.NDArray[np.complex64]) -> FloatImage:
+    def _back(self, spectrum: npt.NDArray[np.complex64]) -> FloatImage:
         from scipy.fft import irfft2
 
-        image: FloatImage = irfft2(spectrum, self.padded, workers=threads_here())
-        return image[self._own[0], self._own[1]]
+        image: FloatImage = irfft2(spectrum, self._padded, workers=threads_here(), overwrite_x=True)
+        return image[self._own]
 
 
 def _fast_length(size: int) -> int:
@@ -250,10 +196,7 @@ def _fast_length(size: int) -> int:
 
 
 def _looked_up(table: FloatImage, height: int, width: int) -> FloatImage:
-    """Return a filter's table at every frequency of a real transform, between two entries.
-
-    The nearest ones depend on the size: tiles, which cut blocks, had other pixels by up to 20 of 65535.
-    """
+    """Return a filter's table at every frequency of a real transform, between two entries."""
     below, beyond = _places(height, width)
     out: FloatImage = np.diff(table, append=table[-1:])[below]
     out *= beyond
@@ -282,14 +225,16 @@ class SliceMean:
 
     Attributes
     ----------
-    rows : slice
-        Those of the mean that are asked for; all of them, unless set.
+    count : int
+        Slices that were added.
+    blocks : list of Block
+        That the mean is looked at in.
     """
 
     def __init__(self, analysis: SliceAnalysis, whole: Whole | None = None) -> None:
         self.count = 0
-        self.rows = slice(0, analysis.shapes[1][0])
         self.whole = whole or Whole()
+        self.blocks = blocks_of(analysis.shapes[1], self.whole)
         self._analysis = analysis
         self._sum = np.zeros_like(analysis.gaussians[0])
         self._no_holes = True
@@ -311,20 +256,15 @@ class SliceMean:
         whole = self.whole.number("sweep: no holes", lambda: float(self._no_holes))
         return bool(whole) and self.count >= LEAST_SLICES
 
-    def ratio(self, name: str, seen: FloatImage, expected: FloatImage) -> Ratio:
-        """Return the ratio of two images of a level, where it was given that of the whole image."""
-        return Ratio(*self.whole.number(name, lambda: Ratio.of(seen, expected).as_tuple()))
-
-    def sweep(self, growth_px: float) -> FocalSweep:
-        """Return the filters of an image of this size, where the radius of blur grows by so many px a slice."""
-        y, x = self.whole.origin
-        size = self.rows.stop - self.rows.start, self._sum.shape[2]
-        return FocalSweep(size, (y // 2 + self.rows.start, x // 2), growth_px * self.count)
-
-    def of(self, channel: int) -> FloatImage:
-        """Return the mean of one channel, shape (y / 2, x / 2), scaled."""
-        mean: FloatImage = self._sum[channel, self.rows] / np.float32(self.count)
+    def of(self, channel: int, window: Area = (slice(None), slice(None))) -> FloatImage:
+        """Return the mean of one channel, shape (y / 2, x / 2), scaled; or a part of it."""
+        mean: FloatImage = self._sum[channel][window] / np.float32(self.count)
         return mean
+
+    def sampled(self, channel: int) -> FloatImage:
+        """Return evenly spaced elements of the mean of one channel, in one dimension."""
+        some: FloatImage = np.divide(sample(self._sum[channel]), self.count, dtype=np.float32)
+        return some
 
     def noise_variance(self, channel: int, level: int, intensity: FloatImage) -> FloatImage:
         """Return the variance that noise gives a level of the mean; `intensity` at the size of the level."""
@@ -381,16 +321,28 @@ def measured_growth(mean: FloatImage, sharp: FloatImage, height: FloatImage | No
         In slices.
     slices : int
     """
-    sweep = FocalSweep(size_of(mean))
+    blocks = blocks_of(size_of(mean))
+    sweeps = [FocalSweep(size_of(mean[block.window]), block.ends) for block in blocks]
     seen = mean - expand(reduce(mean), size_of(mean))
-    spectra = sweep.spectra(sharp) if height is None else {}
+    spectra: list[npt.NDArray[np.complex64]] = []
+    if height is None:
+        spectra = run_tasks(lambda i: sweeps[i].spectrum(sharp[blocks[i].window]), range(len(blocks)))
+    expected = np.empty_like(mean)
+
+    def expect(through: SweepFilter, i: int) -> None:
+        block = blocks[i]
+        if height is None:
+            found = sweeps[i].seen_alike(spectra[i], through)
+        else:
+            found = sweeps[i].seen(sharp[block.window], height[block.window], through)
+        expected[block.core] = found[block.inner()]
+
     growth = _FIRST_GROWTH_PX
     for _ in range(_FITS):
         through = SweepFilter.of(slices, growth)
         if height is None:
-            expected = sweep.seen_alike(spectra, through.at_any_height())
-        else:
-            expected = sweep.seen(sharp, height, through)
+            through = through.at_any_height()
+        run_tasks(partial(expect, through), range(len(blocks)))
         ratio = Ratio.of(seen, expected - expand(reduce(expected), size_of(mean))).median
         # Between the ends the filter is inversely proportional to the growth.
         growth = float(np.clip(growth / np.clip(ratio, 0.5, 2), *_GROWTHS_PX))

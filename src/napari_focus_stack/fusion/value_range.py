@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..kernels import run_bands, run_rows, strips
+from ..kernels import run_rows, strips
 from ..pyramid import FloatImage, expanded_rows, size_of
 from ..scaling import Scaling
+from .blocks import Block, moved_to
 
 
 class ValueRange:
@@ -72,37 +73,32 @@ class ValueRange:
         """Bring a scaled image of shape (c, y, x) within the range, in place."""
         run_rows(_hold_band, self.rows, image.shape[2], image, scaling, self.clip)
 
-    def move(
-        self,
-        plane: FloatImage,
-        channel: int,
-        by: FloatImage,
-        scaling: Scaling,
-        rows: tuple[int, int] | None = None,
-    ) -> None:
-        """Add `by`, at half size, to a scaled channel in place, at no pixel more than its range.
+    def move(self, plane: FloatImage, channel: int, block: Block, by: FloatImage, scaling: Scaling) -> None:
+        """Add what `by` has of a block's window, at half size, to a scaled channel in place.
 
-        `plane` has these rows, or all. So a hot pixel, which blur does not change, is no reason to change what lies
+        At no pixel more than its range: so a hot pixel, which blur does not change, is no reason to change what lies
         around it.
         """
-        first, last = rows or (0, len(plane))
-        low, high = self._low[first:last, :, channel], self._high[first:last, :, channel]
-        run_bands(_move_band, *plane.shape, plane, low, high, by, np.float32(scaling.scale))
-
-
-def _move_band(
-    plane: FloatImage, low: npt.NDArray[Any], high: npt.NDArray[Any], by: FloatImage, scale: np.float32, *band: int
-) -> None:
-    # Numbers of up to 16 bits, and their differences, are exact in float32.
-    exact = np.float32 if low.dtype.itemsize <= 2 and low.dtype.kind != "f" else np.float64
-    for rows in strips(*band, width=plane.shape[1]):
-        most = np.subtract(high[rows], low[rows], dtype=exact)
-        if scale != 1:
-            most *= scale
-        most = most.astype(np.float32, copy=False)
-        step = expanded_rows(by, size_of(plane), rows)
-        np.minimum(step, most, out=step)
-        plane[rows] += np.maximum(step, np.negative(most, out=most), out=step)
+        rim = block.rim
+        # Where the block lies at full size, and what is expanded.
+        core, around = (
+            tuple(slice(2 * a.start, min(2 * a.stop, n)) for a, n in zip(area, size_of(plane), strict=True))
+            for area in (block.core, moved_to(rim, block.window))
+        )
+        shape = around[0].stop - around[0].start, around[1].stop - around[1].start
+        columns = slice(core[1].start - around[1].start, core[1].stop - around[1].start)
+        # Numbers of up to 16 bits, and their differences, are exact in float32.
+        exact = np.float32 if self._low.dtype.itemsize <= 2 and self._low.dtype.kind != "f" else np.float64
+        for rows in strips(core[0].start, core[0].stop, width=shape[1]):
+            here = rows, core[1]
+            most = np.subtract(self._high[(*here, channel)], self._low[(*here, channel)], dtype=exact)
+            if scaling.scale != 1:
+                most *= np.float32(scaling.scale)
+            most = most.astype(np.float32, copy=False)
+            seen = slice(rows.start - around[0].start, rows.stop - around[0].start)
+            step = expanded_rows(by[rim], shape, seen)[:, columns]
+            np.minimum(step, most, out=step)
+            plane[here] += np.maximum(step, np.negative(most, out=most), out=step)
 
 
 def _hold_band(image: FloatImage, scaling: Scaling, clip: Callable[..., npt.NDArray[Any]], *band: int) -> None:

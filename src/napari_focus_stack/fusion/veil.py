@@ -5,7 +5,8 @@ side in focus, and no choice among slices takes it away. The mean of all slices
 is nearly the sharp image under one blur (`sweep`), at such rims too: what a rim
 hides and what it adds nearly balance. On slopes that holds less well, so only
 what stands out by far from the usual misfit is corrected. No height is asked,
-and the order of the slices does not matter.
+and the order of the slices does not matter. Done block by block, so that tiles
+give the pixels of the whole image.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from functools import partial
 import numpy as np
 
 from ..kernels import run_strips
-from ..pyramid import FloatImage, blur5, expand, expanded_rows, laplacian_pyramid, reconstruct, reduce, size_of
-from ..sampling import sample
-from .sweep import Ratio, SliceMean, SweepFilter, measured_growth
+from ..pyramid import FloatImage, blur5, expand, expanded_rows, reconstruct, reduce, size_of
+from .blocks import Block
+from .comparison import Comparison, Move, Pyramid
+from .sweep import FocalSweep, SliceMean, SweepFilter, measured_growth
 
 # With fewer the filter depends too much on the height.
 LEAST_SLICES = 8
@@ -33,11 +35,8 @@ _QUARTILES = 1.35
 # Reductions of the half-size image that make what lies around: some 16 px.
 _AROUND = 4
 
-# Coarsest pixel there, in px.
-VEIL_GRID_PX = 2 << _AROUND
 
-
-def lift_veils(image: FloatImage, mean: SliceMean, move: Callable[[FloatImage, int, FloatImage], None]) -> None:
+def lift_veils(image: FloatImage, mean: SliceMean, move: Move) -> None:
     """Correct a fused image in place; few slices are left alone.
 
     Parameters
@@ -46,63 +45,60 @@ def lift_veils(image: FloatImage, mean: SliceMean, move: Callable[[FloatImage, i
         Scaled.
     mean : SliceMean
     move : callable
-        ``move(plane, channel, correction)`` adds a correction at half size to a plane.
+        ``move(plane, channel, block, correction)`` adds a correction of a block's window, at half size, to a plane.
     """
     if mean.count < LEAST_SLICES:
         return
     for c, plane in enumerate(image):
-        move(plane, c, _correction(c, reduce(plane), mean))
+        _Veils(c, reduce(plane), mean).correct(plane, move)
 
 
-def _correction(c: int, sharp: FloatImage, slice_mean: SliceMean) -> FloatImage:
-    mean = slice_mean.of(c)
-    number = slice_mean.whole.number
-    middle = np.float32(number(f"veil: middle of channel {c}", lambda: float(np.median(sample(mean)))))
+class _Veils(Comparison):
+    name = "veil"
 
-    def own_growth(sharp: FloatImage) -> float:
-        return measured_growth(reduce(mean) - middle, reduce(sharp) - middle, None, slice_mean.count)
+    def __init__(self, channel: int, sharp: FloatImage, mean: SliceMean) -> None:
+        super().__init__(channel, sharp, mean)
+        growth = self._number("growth", self._growth)
+        self._filter = SweepFilter.of(mean.count, 2 * growth).at_any_height()
+        self._misfit = [
+            np.float32(self._number("misfit", partial(self._misfit_of, level), f", level {level}"))
+            for level in range(mean.levels)
+        ]
 
-    growth = number(f"veil: growth of channel {c}", partial(own_growth, sharp))
-    through = SweepFilter.of(slice_mean.count, 2 * growth).at_any_height()
-    sweep = slice_mean.sweep(2 * growth)
-    levels = slice_mean.levels
-    sharp -= middle
-    spectra = sweep.spectra(sharp)
-    # What is not needed any more makes room where memory is shortest.
-    del sharp
-    filtered = sweep.seen_alike(spectra, through)
-    del spectra
-    expected = laplacian_pyramid(filtered, levels)
-    del filtered
-    seen = laplacian_pyramid(mean - middle, levels)
-    for level in range(levels):
-        # The ends of the stack weaken the mean by what depends on the height: the same all around.
-        _fit_around(expected[level], seen[level], max(_AROUND - level, 1))
-        noise = _noise_variance(c, level, mean, slice_mean)
-        misfit = number(
-            f"veil: misfit of channel {c}, level {level}", partial(_misfit, seen[level], expected[level], noise)
-        )
-        seen[level] -= expected[level]
-        _keep_veils(seen[level], expected[level], noise, np.float32(misfit))
-        mean = reduce(mean)
-    seen[-1][...] = 0
-    return sweep.undone(reconstruct(seen), through)
+    @property
+    def _through(self) -> SweepFilter:
+        return self._filter
 
+    def _growth(self) -> float:
+        mean = reduce(self.mean.of(self.channel))
+        return measured_growth(mean - self._ground, reduce(self._sharp) - self._ground, None, self.mean.count)
 
-def _noise_variance(c: int, level: int, mean: FloatImage, slice_mean: SliceMean) -> FloatImage:
-    out = np.empty_like(mean)
+    def _misfit_of(self, level: int) -> float:
+        """Return the square of the usual misfit, as a share of what is expected, of which noise is no part."""
+        ratio = self._ratio(level)
+        variance = self.mean.noise_variance(self.channel, level, self.mean.sampled(self.channel)).mean()
+        noise = _QUARTILES * float(np.sqrt(variance)) / max(ratio.strength, 1e-30)
+        return _SPREAD_FACTOR**2 * max(ratio.spread**2 - noise**2, 0)
 
-    def fill(rows: slice) -> None:
-        out[rows] = slice_mean.noise_variance(c, level, mean[rows])
+    def _expected(self, sweep: FocalSweep, number: int, sharp: FloatImage) -> FloatImage:
+        return sweep.seen(sharp, None, self._through)
 
-    run_strips(fill, *mean.shape)
-    return out
+    def _both(self, number: int) -> tuple[Pyramid, Pyramid]:
+        expected, seen = super()._both(number)
+        for level, (one, other) in enumerate(zip(expected[:-1], seen[:-1], strict=True)):
+            # The ends of the stack weaken the mean by what depends on the height: the same all around.
+            _fit_around(one, other, max(_AROUND - level, 1))
+        return expected, seen
 
-
-def _misfit(seen: FloatImage, expected: FloatImage, noise: FloatImage) -> float:
-    """Return the square of the usual misfit, as a share of what is expected, of which noise is no part."""
-    ratio = Ratio.of(seen, expected)
-    return _SPREAD_FACTOR**2 * max(ratio.spread**2 - _spread_of_noise(noise, ratio) ** 2, 0)
+    def _differences(self, block: Block, expected: Pyramid, seen: Pyramid) -> FloatImage:
+        mean = self.mean.of(self.channel, block.window)
+        for level, misfit in enumerate(self._misfit):
+            noise = self.mean.noise_variance(self.channel, level, mean)
+            seen[level] -= expected[level]
+            _keep_veils(seen[level], expected[level], noise, misfit)
+            mean = reduce(mean)
+        seen[-1][...] = 0
+        return reconstruct(seen)
 
 
 def _fit_around(expected: FloatImage, seen: FloatImage, reductions: int) -> None:
@@ -147,7 +143,3 @@ def _around(image: FloatImage, reductions: int) -> FloatImage:
     if reductions == 0 or min(image.shape) < 2:
         return image
     return expand(_around(reduce(image), reductions - 1), size_of(image))
-
-
-def _spread_of_noise(variance: FloatImage, ratio: Ratio) -> float:
-    return _QUARTILES * float(np.sqrt(variance.mean())) / max(ratio.strength, 1e-30)

@@ -210,10 +210,25 @@ class PeakTracker:
         """Return height, filled; confidence; and where a pixel itself does not tell its height, all at half size."""
         return self._told(self._depth_of_focus(), True, 0.0)
 
-    def half_height(self) -> FloatImage:
-        """Return the height of the slices so far at half size, filled where nothing tells it."""
-        height, _, _ = self.told()
-        return np.clip(height, 0, max(self.count - 1, 0), out=height)
+    def half_heights(self) -> Callable[[tuple[slice, slice]], FloatImage]:
+        """Return what gives the height of the slices so far of a window at half size.
+
+        Filled from within the window where nothing tells it.
+        """
+        depth = self._depth_of_focus()
+        energy = self._energy()
+        evidence = _evidence(energy)
+        peaks, weight = self._peaks(depth, energy)
+
+        def of_window(window: tuple[slice, slice]) -> FloatImage:
+            own = np.ascontiguousarray(peaks[window])
+            if self.smooth:
+                height = filled(own, np.ascontiguousarray(evidence[window]), depth)
+            else:
+                height = settled(own, np.ascontiguousarray(weight[window]), depth, self.count).height
+            return np.clip(height, 0, max(self.count - 1, 0), out=height)
+
+        return of_window
 
     def _told(
         self, depth_of_focus: float, fill: bool, halo_radius_px: float, evidence: FloatImage | None = None

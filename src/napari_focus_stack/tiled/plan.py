@@ -2,7 +2,8 @@
 
 Every tile answers for its core and sees a window around it. Cores begin on
 multiples of the coarsest pixel of the pyramid, so that the pyramids of a tile and
-of the whole image have their pixels in the same places.
+of the whole image have their pixels in the same places, and of the blocks that the
+image is corrected in.
 """
 
 from __future__ import annotations
@@ -156,6 +157,7 @@ def plan_tiles(
     align: int,
     bytes_per_px: float,
     memory: int,
+    begins: int | None = None,
     chunk: tuple[int, int] | None = None,
     side: tuple[int, int] | None = None,
 ) -> TilePlan:
@@ -168,15 +170,17 @@ def plan_tiles(
     halo : int
         How far a tile has to see beyond its core, in px.
     align : int
-        Cores begin on multiples of it.
+        Windows begin on multiples of it.
     bytes_per_px : float
         Memory for every pixel of a window.
     memory : int
         Bytes that must not be exceeded, those of the process included.
+    begins : int, optional
+        Cores begin on multiples of it, itself a multiple of `align`; else on those of `align`.
     chunk : tuple of int, optional
         Size of the chunks that the image is stored in; cores begin on theirs where that fits.
     side : tuple of int, optional
-        Of a core, if the user wants one; rounded up to a multiple of `align`.
+        Of a core, if the user wants one; rounded up to where cores may begin.
 
     Raises
     ------
@@ -190,18 +194,21 @@ def plan_tiles(
     ((5, 4), (3328, 4096), 1.48)
     """
     halo = -(-halo // align) * align
+    begins = begins or align
     if side is not None:
-        y, x = (min(-(-max(s, 1) // align) * align, -(-n // align) * align) for s, n in zip(side, shape, strict=True))
+        y, x = (
+            min(-(-max(s, 1) // begins) * begins, -(-n // begins) * begins) for s, n in zip(side, shape, strict=True)
+        )
         return TilePlan(shape, (y, x), halo, bytes_per_px)
     most_px = int((memory - BASE_BYTES) / bytes_per_px)
     best: TilePlan | None = None
-    for unit in _units(align, chunk):
+    for unit in _units(begins, chunk):
         plan = _best_plan(shape, halo, unit, bytes_per_px, most_px)
         # Chunks that are read twice, or small ones that are written, cost less than a tenth more pixels to work on.
         if plan is not None and (best is None or plan.seen_px < 0.9 * best.seen_px):
             best = plan
     if best is None:
-        least = BASE_BYTES + (2 * halo + align) ** 2 * bytes_per_px
+        least = BASE_BYTES + (2 * halo + begins) ** 2 * bytes_per_px
         raise InputError(
             f"a tile needs at least {least / 1e9:.2f} GB of memory with these options, got {memory / 1e9:.2f} GB; "
             "allow more, or take fewer levels."

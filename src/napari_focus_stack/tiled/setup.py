@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from functools import partial
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..fusion import FUSION_METHODS
+from ..fusion.blocks import block_px, block_reach_px
+from ..fusion.laplacian import LEVELS_FOR_MEAN
 from ..fusion.sweep import LEAST_SLICES
 from ..options import FocusStackOptions
 from ..pipeline import Progress, memory_needed, run_to_end
@@ -23,12 +26,13 @@ from .run import TiledRun
 
 DEFAULT_MEMORY = "2 GB"
 
-# What a tile sees beyond its core, in pixels of the coarsest level: every level's energies are smoothed twice, the
-# base follows those of the level before it, and the rebuilt image goes through all of them.
-_FUSION_REACH = 8
+# What a tile sees beyond its core, in pixels of the coarsest level, less some px. That level's own pixels reach 2,
+# those of the last detail level, which are less what is coarser, 1 more; their energies are smoothed twice, 2, and
+# decide about the base, 1; the rebuilt image goes through all levels again, 2.
+_FUSION_REACH, _LESS_PX = 8, 4
 
-# In px, where levels are few: the measures of transparent specimens; light that adds.
-_PHASE_REACH_PX, _SWEEP_REACH_PX = 256, 320
+# In px, where levels are few: the measures of transparent specimens.
+_PHASE_REACH_PX = 256
 
 # A run in memory needs so much less for every pixel of a slice, by its own bytes, where it is surely opaque.
 _PHASE_BYTES_PX, _PHASE_SLICES = 14.0, 3
@@ -36,12 +40,17 @@ _PHASE_BYTES_PX, _PHASE_SLICES = 14.0, 3
 
 def reach_px(options: FocusStackOptions, levels: int, slices: int, transparent: bool) -> int:
     """Return how far around a pixel lies what decides about it, in px of the image."""
-    reach = max(_FUSION_REACH << levels, HEIGHT_REACH_PX)
+    reach = max((_FUSION_REACH << levels) - _LESS_PX, HEIGHT_REACH_PX)
     if transparent:
         reach = max(reach, _PHASE_REACH_PX)
-    if slices >= LEAST_SLICES and options.method == "laplacian":
-        reach = max(reach, _SWEEP_REACH_PX)
+    if _corrects(options, levels, slices):
+        reach += block_reach_px()
     return reach + int(np.ceil(options.halo_radius_px))
+
+
+def _corrects(options: FocusStackOptions, levels: int, slices: int) -> bool:
+    """Return whether the fused image may be corrected in blocks, after the mean of all slices."""
+    return options.method == "laplacian" and slices >= LEAST_SLICES and levels >= LEVELS_FOR_MEAN
 
 
 def plan_for(
@@ -79,13 +88,15 @@ def plan_for(
     height, width = kind.shape[:2]
     levels = chosen_levels(options, height, width)
     side = 1024
+    aligned = max(1 << levels, (4 if transparent else 2) << COARSE_LEVELS)
     needed = memory_needed((shape[0], side, side, *kind.shape[2:]), dtype, options) / side**2
     if not transparent:
         needed -= _PHASE_BYTES_PX + _PHASE_SLICES * kind.channels * kind.dtype.itemsize
     return plan_tiles(
         (height, width),
         halo=reach_px(options, levels, shape[0], transparent),
-        align=max(1 << levels, (4 if transparent else 2) << COARSE_LEVELS),
+        align=aligned,
+        begins=math.lcm(aligned, block_px()) if _corrects(options, levels, shape[0]) else aligned,
         bytes_per_px=needed,
         memory=memory,
         chunk=chunk,
