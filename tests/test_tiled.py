@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from napari_focus_stack import InputError, focus_stack, focus_stack_tiled
+from napari_focus_stack.fusion import whole_pixels
 from napari_focus_stack.synthetic import make_scene
 from napari_focus_stack.tiled import plan_tiles
 
@@ -61,14 +62,40 @@ def test_tiles_give_the_pixels_of_a_run_in_memory(shape, slices, levels, chunks,
     assert_same(focus_stack(stack, levels=levels), computed(focus_stack_tiled(lazy, tile=tile, levels=levels)))
 
 
-@pytest.mark.parametrize("slices", [2, 3])
-def test_of_few_slices_only_what_follows_regions_differs(slices):
-    """Where whole pixels are taken, small regions take after the large ones around them, however large these are."""
-    stack = stack_of((800, 700), slices)
-    whole, tiled = focus_stack(stack, levels=2), computed(focus_stack_tiled(stack, tile=256, levels=2))
-    assert np.mean(whole.image != tiled["image"]) < 1e-2
-    for name in MAPS[1:]:
-        np.testing.assert_array_equal(tiled[name], getattr(whole, name), err_msg=name)
+def half_bare(shape, slices, seed):
+    """Return slices each of which is sharp somewhere, half of the picture bare: there any slice wins, in islands."""
+    rng = np.random.default_rng(seed)
+    texture = gaussian_filter(rng.normal(size=shape), 0.7)
+    bare, where = (gaussian_filter(rng.normal(size=shape), size) for size in (20, 25))
+    texture[bare > np.median(bare)] = 0
+    where = np.searchsorted(np.quantile(where, np.arange(1, slices) / slices), where)
+    blurred = gaussian_filter(texture, 1.5)
+    images = np.stack([np.where(where == k, texture, blurred) for k in range(slices)])
+    return (1000 + 300 * images + rng.normal(0, 9, (slices, *shape))).astype(np.uint16)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    shape=st.tuples(st.integers(300, 520), st.integers(300, 520)),
+    slices=st.integers(2, 3),
+    levels=st.integers(1, 3),
+    chunks=st.tuples(st.integers(40, 200), st.integers(40, 200)),
+    tile=st.tuples(st.integers(1, 130), st.integers(1, 130)),
+    seed=st.integers(0, 99),
+)
+def test_of_few_slices_tiles_give_the_pixels_of_a_run_in_memory(shape, slices, levels, chunks, tile, seed):
+    """Small regions take after larger ones near them: what is near and small is here less than a tile sees."""
+    stack = half_bare(shape, slices, seed)
+    lazy = da.from_array(stack, chunks=(1, *chunks))
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in {"_LONGEST_PX": 14, "_FARTHEST_PX": 8, "_CELL_LEVELS": 1, "_CELL_PASSES": 1}.items():
+            patched.setattr(whole_pixels, name, value)
+        assert whole_pixels.reach_px() < 128
+        assert_same(focus_stack(stack, levels=levels), computed(focus_stack_tiled(lazy, tile=tile, levels=levels)))
+
+
+def test_of_few_slices_tiles_of_six_levels_see_no_further_than_of_many():
+    assert whole_pixels.reach_px() <= 8 << 6
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,6 @@ class Whole:
         Numbers of the whole image, from an earlier run; empty where the run sees all of it.
     origin : tuple of int
         (y, x) of the first pixel of the part, in px.
-    cut : tuple of bool
-        Whether the image goes on above, below, left and right of the part.
     core : tuple of slice or None
         Rows and columns of the part that it answers for, in px from its own first pixel; what lies around them is
         there to be looked at. None for all.
@@ -43,7 +41,6 @@ class Whole:
 
     given: Mapping[str, Number] = field(default_factory=dict)
     origin: tuple[int, int] = (0, 0)
-    cut: tuple[bool, bool, bool, bool] = (False, False, False, False)
     core: tuple[slice, slice] | None = None
     taken: dict[str, Number] = field(default_factory=dict)
 

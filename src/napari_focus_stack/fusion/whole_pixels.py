@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..analysis import SliceAnalysis
-from ..islands import Regions, around
+from ..islands import Regions, taken_from_around
 from ..kernels import kernel, run_bands
 from ..pyramid import FloatImage, blur5, expand, expanded_rows, reduce, size_of
 from .accumulator import FusionSetting
@@ -40,6 +40,17 @@ _DOUBT_FROM, _DOUBT_TO = np.float32(1.3), np.float32(1.9)
 # Of the picture: smaller regions may be islands, and their rims are no seams. Blown-out highlights have rims of
 # blur around them, where the pyramid is worse.
 _SMALL_REGION = 0.003
+
+# At half size, in px, so that a part of an image decides as all of it does: a small region is no longer than this along
+# an axis, and takes after larger ones that are no further away.
+_LONGEST_PX, _FARTHEST_PX = 112, 64
+
+# Means around an island are taken in cells two to the power of this wide, smoothed so often.
+_CELL_LEVELS, _CELL_PASSES = 4, 2
+
+# How far around a pixel lies what decides which slice wins there, and what its share in the image is made of then, in
+# px at half size.
+_WINNER_REACH, _SEAM_REACH = 28, 5
 
 # The share given up where the winner changes, as a multiple of how much of the surroundings does.
 _SEAM = np.float32(1.5)
@@ -115,16 +126,17 @@ class WholePixels:
         share = np.clip((_lead(self._best, self._second, handicap) - np.float32(1.02)) / np.float32(0.08), 0, 1)
         near, other = self._near, self._near_other
         regions = Regions(self._winner)
-        whole = self._setting.whole
-        smallest_px = whole.number("whole pixels: smallest region", lambda: self._winner.size * _SMALL_REGION)
-        small = regions.smaller_than(smallest_px, whole.cut)
-        nearest = around(small)
-        broad = self._winner[nearest]
+        smallest_px = self._setting.whole.number(
+            "whole pixels: smallest region", lambda: self._winner.size * _SMALL_REGION
+        )
+        small = regions.smaller_than(smallest_px, _LONGEST_PX)
+        broad = taken_from_around(self._winner, small, _FARTHEST_PX)
         islands = np.zeros(small.shape, bool)
         # Of three slices it is not known which would come second.
         if self._count == 2:
-            islands = small & (broad != self._winner) & ~regions.holding(_lead(near, other, _UNSURE) > _BEAD_LEAD)
-            share = np.where(islands, regions.mean(share)[regions.number[nearest]], share)
+            islands = (broad != self._winner) & ~regions.holding(_lead(near, other, _UNSURE) > _BEAD_LEAD)
+            for k in range(2):
+                _copy_means(share, ~small & (broad == k), to=islands & (broad == k))
             near, other = np.where(islands, other, near), np.where(islands, near, other)
         doubt = (_lead(other, near, _UNSURE) - _DOUBT_FROM) / (_DOUBT_TO - _DOUBT_FROM)
         share = share * np.clip(1 - doubt, 0, 1) * np.maximum(1 - _SEAM * blur5(_changes(broad)), 0)
@@ -145,6 +157,30 @@ class WholePixels:
         full = expanded_rows(decision.share, self._setting.shape, rows)
         gray = scaling.to_gray_levels(image + full * np.where(known, difference, 0), self._setting.dtype)
         return np.where(known & (full >= 1), own, gray)
+
+
+def reach_px() -> int:
+    """Return how far around a pixel lies what decides about it, in px of the image."""
+    cell = 1 << _CELL_LEVELS
+    # Reduced, smoothed, and taken from the nearest cell.
+    mean = 2 * (cell - 1) + 2 * cell * _CELL_PASSES + cell // 2
+    return 2 * (_WINNER_REACH + _LONGEST_PX + 1 + max(mean, _FARTHEST_PX) + _SEAM_REACH)
+
+
+def _copy_means(share: FloatImage, where: npt.NDArray[np.bool_], to: npt.NDArray[np.bool_]) -> None:
+    """Copy the mean that a share has nearby, where something is, to other pixels."""
+    y, x = np.nonzero(to)
+    if not y.size:
+        return
+    weight = where.astype(np.float32)
+    total = share * weight
+    for _ in range(_CELL_LEVELS):
+        total, weight = reduce(total), reduce(weight)
+    for _ in range(_CELL_PASSES):
+        total, weight = blur5(total), blur5(weight)
+    half = (1 << _CELL_LEVELS) // 2
+    cells = tuple(np.minimum((i + half) >> _CELL_LEVELS, n - 1) for i, n in zip((y, x), total.shape, strict=True))
+    share[y, x] = total[cells] / weight[cells]
 
 
 def _lead(first: FloatImage, second: FloatImage, handicap: np.float32) -> FloatImage:

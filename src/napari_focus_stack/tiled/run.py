@@ -76,7 +76,6 @@ class TiledRun:
         whole = Whole(
             given=self.decisions.numbers,
             origin=(rows.start, columns.start),
-            cut=(rows.start > 0, rows.stop < height, columns.start > 0, columns.stop < width),
             core=tile.core_in_window,
         )
         with own_turn():

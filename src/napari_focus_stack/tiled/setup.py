@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..fusion import FUSION_METHODS
+from ..fusion import FUSION_METHODS, whole_pixels
 from ..fusion.blocks import block_px, block_reach_px
 from ..fusion.laplacian import LEVELS_FOR_MEAN
 from ..fusion.sweep import LEAST_SLICES
@@ -45,6 +45,8 @@ def reach_px(options: FocusStackOptions, levels: int, slices: int, transparent: 
         reach = max(reach, _PHASE_REACH_PX)
     if _corrects(options, levels, slices):
         reach += block_reach_px()
+    if slices <= whole_pixels.MOST_SLICES and options.method == "laplacian":
+        reach = max(reach, whole_pixels.reach_px())
     return reach + int(np.ceil(options.halo_radius_px))
 
 
