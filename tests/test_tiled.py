@@ -10,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from napari_focus_stack import InputError, focus_stack, focus_stack_tiled
+from napari_focus_stack import InputError, analysis, focus_stack, focus_stack_tiled
 from napari_focus_stack.fusion import whole_pixels
 from napari_focus_stack.synthetic import make_scene
 from napari_focus_stack.tiled import plan_tiles
+
+# Of `fusion.whole_pixels`: what is near enough to decide, smaller than it is in use.
+SEEN_BY_SMALL_TILES = {"_LONGEST_PX": 14, "_FARTHEST_PX": 8, "_CELL_LEVELS": 1, "_CELL_PASSES": 1}
 
 MAPS = ("image", "index", "height", "confidence")
 
@@ -88,7 +91,7 @@ def test_of_few_slices_tiles_give_the_pixels_of_a_run_in_memory(shape, slices, l
     stack = half_bare(shape, slices, seed)
     lazy = da.from_array(stack, chunks=(1, *chunks))
     with pytest.MonkeyPatch.context() as patched:
-        for name, value in {"_LONGEST_PX": 14, "_FARTHEST_PX": 8, "_CELL_LEVELS": 1, "_CELL_PASSES": 1}.items():
+        for name, value in SEEN_BY_SMALL_TILES.items():
             patched.setattr(whole_pixels, name, value)
         assert whole_pixels.reach_px() < 128
         assert_same(focus_stack(stack, levels=levels), computed(focus_stack_tiled(lazy, tile=tile, levels=levels)))
@@ -96,6 +99,51 @@ def test_of_few_slices_tiles_give_the_pixels_of_a_run_in_memory(shape, slices, l
 
 def test_of_few_slices_tiles_of_six_levels_see_no_further_than_of_many():
     assert whole_pixels.reach_px() <= 8 << 6
+
+
+def with_holes(stack, seed):
+    """Return floats that are NaN in a large part of all slices, infinite in parts of one each, and in single pixels."""
+    rng = np.random.default_rng(seed)
+    h, w = stack.shape[1:3]
+    holed = stack.astype(np.float32)
+    holed[:, h // 4 : 3 * h // 4, w // 3 :] = np.nan
+    for one in holed:
+        y, x = rng.integers(h - 60), rng.integers(w - 60)
+        one[y : y + rng.integers(30, 200), x : x + rng.integers(30, 200)] = np.inf
+        one[rng.integers(h, size=9), rng.integers(w, size=9)] = -np.inf
+    return holed
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    shape=st.tuples(st.integers(200, 420), st.integers(200, 420)),
+    slices=st.integers(2, 5),
+    levels=st.integers(1, 3),
+    chunks=st.tuples(st.integers(40, 200), st.integers(40, 200)),
+    tile=st.tuples(st.integers(1, 100), st.integers(1, 100)),
+    seed=st.integers(0, 99),
+)
+def test_holes_larger_than_what_a_tile_sees_are_filled_alike(shape, slices, levels, chunks, tile, seed):
+    stack = with_holes(stack_of(shape, slices, seed), seed)
+    lazy = da.from_array(stack, chunks=(1, *chunks))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(analysis, "_MEND_LEVELS", 2)
+        assert analysis.mending_reach_px() == 16
+        for name, value in SEEN_BY_SMALL_TILES.items():
+            patched.setattr(whole_pixels, name, value)
+        assert_same(focus_stack(stack, levels=levels), computed(focus_stack_tiled(lazy, tile=tile, levels=levels)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"method": "laplacian-max"}, {"method": "log"}, {"light": "transparent"}, {"fill_height": False}],
+    ids=str,
+)
+def test_holes_are_filled_alike_with_every_option(options):
+    stack = with_holes(stack_of((700, 640), 5), 3)
+    assert_same(
+        focus_stack(stack, levels=2, **options), computed(focus_stack_tiled(stack, tile=64, levels=2, **options))
+    )
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from .kernels import (
 )
 from .noise import NoiseModel
 from .pyramid import (
+    PUSH_PULL_REACH,
     FloatImage,
     blur_column,
     blur_line,
@@ -34,7 +35,7 @@ from .pyramid import (
     halve_channel_band,
     level_shapes,
     noise_gains,
-    push_pull,
+    push_pull_near,
     reduce,
     reduce_line,
     row_sum,
@@ -49,8 +50,16 @@ _MOST_ENERGY = np.float32(1e15)
 # energies of this level and of those beside it.
 _REACH = 12
 
+# Pixels that are not finite are filled in so many reductions, so that a part of an image fills them as all of it does.
+_MEND_LEVELS = 5
+
 # Stands for a map that is not there.
 NOTHING = np.empty((0, 0), np.float32)
+
+
+def mending_reach_px() -> int:
+    """Return how far around a pixel that is not finite lies what it is filled from."""
+    return PUSH_PULL_REACH << _MEND_LEVELS
 
 
 class SliceAnalysis:
@@ -70,6 +79,8 @@ class SliceAnalysis:
         Channels whose energy decides for all.
     magnitude : bool
         Whether `fine_magnitude` is asked for.
+    far : float32 array, shape (channels,), optional
+        What pixels hold, scaled, that are not finite, nor near any that is; 0 by itself.
 
     Attributes
     ----------
@@ -110,6 +121,7 @@ class SliceAnalysis:
         scaling: Scaling,
         deciding: Sequence[int],
         magnitude: bool = True,
+        far: FloatImage | None = None,
     ) -> None:
         self.shapes = level_shapes(*shape, levels)
         self.levels = levels
@@ -124,6 +136,7 @@ class SliceAnalysis:
         self.valid: list[npt.NDArray[Any]] | None = None
         self.holes = False
         self._channels = channels
+        self._far = np.zeros(channels, np.float32) if far is None else far
         self._magnitude_shape = self.shapes[1] if magnitude else (0, 0)
         # Gray levels that need no copy in floats.
         self._direct = channels == 1 and scaling.is_identity
@@ -295,9 +308,9 @@ class SliceAnalysis:
     def _mend(self, finite: npt.NDArray[np.bool_]) -> None:
         """Fill non-finite pixels from their neighbours."""
         share = finite.astype(np.float32)
-        for plane in self._planes:
+        for plane, far in zip(self._planes, self._far, strict=True):
             plane[~finite] = 0
-            plane[...] = np.where(finite, plane, push_pull(plane, share))
+            plane[...] = np.where(finite, plane, push_pull_near(plane, share, _MEND_LEVELS, far))
 
     def _remember(self, known: npt.NDArray[np.bool_]) -> None:
         """Remember how much of each pixel is known."""

@@ -24,6 +24,9 @@ FloatImage = npt.NDArray[np.float32]
 
 MOST_LEVELS = 6
 
+# Pulling and pushing each look twice the width of a coarsest pixel around.
+PUSH_PULL_REACH = 4
+
 
 def level_count(height: int, width: int) -> int:
     """Return how many detail levels a pyramid of this size gets by itself: 1 to 6.
@@ -419,6 +422,23 @@ def push_pull(image: FloatImage, weight: FloatImage, masses: list[FloatImage] | 
         return image.copy()
     values, trusts = pulled(image, weight, masses=masses)
     return pushed(values.pop(), values, trusts)
+
+
+def push_pull_near(image: FloatImage, weight: FloatImage, levels: int, far: np.float32) -> FloatImage:
+    """Do what `push_pull` does with some levels only: what they leave unknown is `far`.
+
+    Nothing but what lies within `PUSH_PULL_REACH` times the width of a coarsest pixel decides on a pixel.
+
+    Examples
+    --------
+    >>> image, weight = np.zeros((1, 40), np.float32), np.zeros((1, 40), np.float32)
+    >>> image[0, 0] = weight[0, 0] = 1
+    >>> push_pull_near(image, weight, 2, np.float32(5))[0, [0, 1, 39]].round(2).tolist()
+    [1.0, 1.0, 5.0]
+    """
+    values, trusts = pulled(image, weight, levels)
+    coarsest = far + trusts[-1] * (values.pop() - far)
+    return pushed(coarsest, values, trusts)
 
 
 def masses_of(weight: FloatImage, levels: int | None = None) -> list[FloatImage]:

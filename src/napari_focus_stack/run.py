@@ -62,6 +62,8 @@ class Run:
         self.kind = kind
         self.options = options
         self.noise = _chosen_noise(noise, options, kind.channels)
+        # What lies far from all that is known, of float stacks; told by the first slice.
+        self._far = np.zeros(kind.channels, np.float32)
         self._new_analysis = partial(
             SliceAnalysis,
             (height, width),
@@ -71,6 +73,7 @@ class Run:
             Scaling.of(kind.dtype, self.noise),
             deciding_channels(options, kind.channels),
             magnitude=slices <= MOST_SLICES,
+            far=self._far,
         )
         self.analysis = self._new_analysis()
         self.tracker = PeakTracker((height, width), self.analysis.shapes[1], whole=whole)
@@ -184,7 +187,16 @@ class Run:
         covered = None
         if self.aligner is not None:
             image, covered = self.aligner.aligned(k, image)
-        return np.ascontiguousarray(self.kind.checked(image)[..., : self.kind.channels]), covered
+        colour = np.ascontiguousarray(self.kind.checked(image)[..., : self.kind.channels])
+        if k == 0 and colour.dtype.kind == "f":
+            self._far[:] = self.whole.number("holes: median", lambda: self._median(colour))
+        return colour, covered
+
+    def _median(self, colour: npt.NDArray[Any]) -> tuple[float, ...]:
+        """Return the median of each channel, scaled, of a slice's finite pixels; 0 without any."""
+        some = self.analysis.scaling.to_kernel(colour[::4, ::4].reshape(-1, self.kind.channels))
+        known = [channel[np.isfinite(channel)] for channel in some.T]
+        return tuple(float(np.median(channel)) if channel.size else 0.0 for channel in known)
 
     @property
     def count(self) -> int:

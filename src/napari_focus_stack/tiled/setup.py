@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..analysis import mending_reach_px
 from ..errors import InputError
 from ..fusion import FUSION_METHODS, whole_pixels
 from ..fusion.blocks import block_px, block_reach_px
@@ -38,8 +39,11 @@ _PHASE_REACH_PX = 256
 _PHASE_BYTES_PX, _PHASE_SLICES = 14.0, 3
 
 
-def reach_px(options: FocusStackOptions, levels: int, slices: int, transparent: bool) -> int:
-    """Return how far around a pixel lies what decides about it, in px of the image."""
+def reach_px(options: FocusStackOptions, levels: int, slices: int, *, transparent: bool, floats: bool) -> int:
+    """Return how far around a pixel lies what decides about it, in px of the image.
+
+    Pixels of `floats` may be NaN or infinite, and are filled from around.
+    """
     reach = max((_FUSION_REACH << levels) - _LESS_PX, HEIGHT_REACH_PX)
     if transparent:
         reach = max(reach, _PHASE_REACH_PX)
@@ -47,6 +51,8 @@ def reach_px(options: FocusStackOptions, levels: int, slices: int, transparent: 
         reach += block_reach_px()
     if slices <= whole_pixels.MOST_SLICES and options.method == "laplacian":
         reach = max(reach, whole_pixels.reach_px())
+    if floats:
+        reach += mending_reach_px()
     return reach + int(np.ceil(options.halo_radius_px))
 
 
@@ -96,7 +102,7 @@ def plan_for(
         needed -= _PHASE_BYTES_PX + _PHASE_SLICES * kind.channels * kind.dtype.itemsize
     return plan_tiles(
         (height, width),
-        halo=reach_px(options, levels, shape[0], transparent),
+        halo=reach_px(options, levels, shape[0], transparent=transparent, floats=kind.dtype.kind == "f"),
         align=aligned,
         begins=math.lcm(aligned, block_px()) if _corrects(options, levels, shape[0]) else aligned,
         bytes_per_px=needed,
