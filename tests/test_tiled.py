@@ -168,6 +168,13 @@ def test_every_option_does(options):
     )
 
 
+def test_heights_of_a_transparent_specimen_end_where_they_do_in_memory():
+    """Half way between the last two slices; fits go beyond that a little."""
+    stack = with_holes(stack_of((420, 400), 5), 3)
+    options = {"levels": 2, "light": "transparent"}
+    assert_same(focus_stack(stack, **options), computed(focus_stack_tiled(stack, tile=256, **options)))
+
+
 def test_colour_does():
     stack = stack_of((500, 470), 4, dtype=np.uint8, channels=3)
     assert_same(focus_stack(stack, levels=2), computed(focus_stack_tiled(stack, tile=128, levels=2)))

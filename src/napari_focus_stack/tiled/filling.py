@@ -135,7 +135,8 @@ class HeightFilling:
         if self.smoothing_px > 0:
             smoothing_px = self.smoothing_px / self.scale
             height = smoothed(height, confidence + np.float32(1e-3), smoothing_px, self.depth_of_focus)
-        np.clip(height, 0, max(self.slices - 1, 0), out=height)
+        # Of changes there is one less.
+        np.clip(height, 0, max(self.slices - 1 - self.of_change, 0), out=height)
         if not self.fill:
             unknown = (unfilled[KNOWN] <= 0) | (not self.transparent) & (unfilled[CONFIDENCE] < TELLING)
             height[unknown] = np.nan
