@@ -111,6 +111,55 @@ def test_strokes_are_kept_through_another_run(viewer, panel, painted, run, scene
     np.testing.assert_array_equal(fused[:30], again[:30])
 
 
+@pytest.mark.parametrize("when", ["just painted", "under way", "undone under way", "a new result"])
+def test_strokes_reach_the_image_when_the_panel_closes_at_once(viewer, run, qtbot, scene, when):
+    viewer.add_image(scene.stack, name="bumps", **SIZED)
+
+    def fused_when_closed():
+        """Close the panel without any time to follow; return the image then, and as it is with time to follow."""
+        dock, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Focus stacking")
+        panel.live_box.value = False
+        run(panel)
+        viewer.dims.set_point(0, 7 + 2 * 6)
+        panel.retouch.start_button.click()
+        strokes, fused = viewer.layers["bumps retouch"], viewer.layers["bumps fused"]
+        strokes.brush_size = 20
+
+        def paint(place):
+            strokes.paint(place, strokes.selected_label)
+
+        def settle():
+            qtbot.waitUntil(lambda: not panel.retouch.busy, timeout=RUN_MS)
+
+        for place in (DISC, (40, 50)):
+            paint(place)
+            settle()
+        with_both = fused.data.copy()
+        if when == "a new result":
+            # As it is between the turns in which a run is shown.
+            panel._result.show_layer("image")
+            panel.retouch._applied.clear()
+        else:
+            strokes.undo()
+            settle()
+            assert (fused.data != with_both).any()
+            paint((40, 50))
+        if "under way" in when:
+            panel.retouch._follow()
+            assert panel.retouch._latest.busy
+        if when == "undone under way":
+            strokes.undo()
+            strokes.redo()
+        viewer.window.remove_dock_widget(dock)
+        return fused.data, with_both
+
+    now, with_both = fused_when_closed()
+    np.testing.assert_array_equal(now, with_both)
+    blot = viewer.layers["bumps retouch"].data > 0
+    assert (viewer.layers["bumps focus index"].data[blot] == 6).all()
+    assert viewer.layers["bumps fused"].metadata[PLUGIN]["retouched_px"] == blot.sum()
+
+
 def test_saved_strokes_that_are_opened_again_are_taken_up(viewer, panel, painted, tmp_path, scene):
     strokes, settle = painted
     with_stroke = viewer.layers["bumps fused"].data.copy()

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QPushButton
 
 from ..by_map import retouch
 from ..slices import SliceKind
 from .host import Shown
-from .latest import Latest
+from .latest import Latest, sentence_of
 from .layers import METADATA_KEY, Position, StackView
 from .placement import place_results
 from .section import Section, Sentence
@@ -117,6 +118,28 @@ class RetouchSection(Section):
             if strokes.selected_label not in (0, k + 1):
                 strokes.selected_label = k + 1
             self._tell()
+
+    def finish(self) -> None:
+        """Let the image follow at once the strokes that it does not follow yet: the panel is about to close."""
+        shown, strokes = self.host.shown_of_chosen(), self.strokes()
+        if shown is None or strokes is None or strokes.data.shape != shown.results.index.shape:
+            return
+        known = self._applied.get(shown.choice.key)
+        if known is None or known[0] is not shown.results or self._latest.busy:
+            # What a thread has begun comes too late, so all strokes are done again.
+            self._show_unpainted(shown)
+            before = np.zeros_like(strokes.data)
+        elif self.busy:
+            before = known[1]
+        else:
+            return
+        self._again = False
+        try:
+            self._apply(shown, _patches(shown, np.asarray(strokes.data), before))
+        except Exception as error:
+            show_error(sentence_of(error, "Retouching"))
+        else:
+            self._count()
 
     def shut_down(self) -> None:
         """Leave the layers as they are."""

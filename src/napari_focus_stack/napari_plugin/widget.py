@@ -108,6 +108,7 @@ class FocusStackWidget(FocusStackPanel):
             box.changed.connect(self._keep)
         self.closing.closed.connect(self._keep)
         self.closing.closed.connect(self._result.finish)
+        self.closing.closed.connect(self.retouch.finish)
         self.closing.closed.connect(self.shut_down)
         self.native.destroyed.connect(self.shut_down)
 
