@@ -9,7 +9,16 @@ import numba
 import numpy as np
 import pytest
 
-from napari_focus_stack.kernels import multiply_add, run_bands, run_strips, run_tasks, run_together, threads_here
+from napari_focus_stack import kernels
+from napari_focus_stack.kernels import (
+    kernels_ready,
+    multiply_add,
+    run_bands,
+    run_strips,
+    run_tasks,
+    run_together,
+    threads_here,
+)
 
 
 @pytest.fixture(params=["1", "2", "3"])
@@ -143,3 +152,16 @@ def test_multiply_add_rounds_once():
     e = np.float32(2**-12)
     # Rounded before it is added to, the square is 1 + 2 e.
     assert numba.njit(lambda a, b, c: compiled(a, b, c))(1 + e, 1 + e, -1 - 2 * e) == e * e
+
+
+def test_a_kernel_is_told_of_when_it_is_made_ready_and_not_when_it_is_called_again(monkeypatch):
+    monkeypatch.setattr(kernels, "_KERNELS", [])
+
+    @kernels.kernel
+    def last(row):
+        return row[-1]
+
+    assert kernels_ready() == 0
+    for dtype, ready in ((np.float32, 1), (np.float32, 1), (np.float64, 2)):
+        assert last(np.ones(3, dtype)) == 1
+        assert kernels_ready() == ready

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+
 import numpy as np
 import pytest
 
 from napari_focus_stack import FocusStackOptions, focus_stack
-from napari_focus_stack.napari_plugin import quick_looks
+from napari_focus_stack.napari_plugin import pace, quick_looks
 from napari_focus_stack.napari_plugin.layers import LayerStack
 from napari_focus_stack.napari_plugin.preview import InView, averaged, plan_preview
 from napari_focus_stack.synthetic import make_scene
@@ -76,6 +79,31 @@ def test_cancelled_after_the_quick_look_all_is_as_before(viewer, panel, fused, q
     np.testing.assert_array_equal(layer.data, before)
     np.testing.assert_array_equal(viewer.layers["bumps focus index"].data, index_before)
     assert "Out of date" in panel.status_line.text()
+
+
+@pytest.mark.parametrize(("readying", "factor"), [(True, 1), (False, 2)])
+def test_what_was_compiled_once_makes_no_later_quick_look_coarse(
+    viewer, panel, fused, run, qtbot, wait_end, monkeypatch, readying, factor
+):
+    _layer, held = fused
+    plans = []
+    show = panel._runs._quick_looks.show
+    monkeypatch.setattr(panel._runs._quick_looks, "show", lambda look, o: (plans.append(look.plan), show(look, o)))
+    # A run, and the quick look at another method, that take a second.
+    read = HeldStack.__getitem__
+    monkeypatch.setattr(HeldStack, "__getitem__", lambda stack, k: (time.sleep(1 / SLICES), read(stack, k))[1])
+    if readying:
+        monkeypatch.setattr(pace, "kernels_ready", itertools.count().__next__)
+    held.let(1000)
+    run(panel)
+    panel.option_rows.widgets["method"].value = "log"
+    wait_end(panel)
+    panel._runs._quick_looks._maker.forget()
+    panel.option_rows.widgets["denoise"].value = 0.3
+    wait_end(panel)
+    assert len(plans) == 2
+    for plan in plans:
+        assert (plan.factor > 1) is (factor > 1)
 
 
 def test_change_taken_back_shows_the_result_again(panel, fused, qtbot, wait_end):

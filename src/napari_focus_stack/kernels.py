@@ -202,6 +202,11 @@ def is_on_disk(kernel: Callable[..., Any]) -> bool | None:
     return cache.holds_any() if isinstance(cache, ForgivingCache) else None
 
 
+def kernels_ready() -> int:
+    """Return how many kernels have been compiled or loaded by this process, for how many types of arguments each."""
+    return sum(len(cast(Any, one._compiled).overloads) for one in _KERNELS if one._compiled is not None)
+
+
 def thread_count() -> int:
     """Return how many threads kernels use: NAPARI_FOCUS_STACK_THREADS, else the cores this process may use."""
     asked = os.environ.get("NAPARI_FOCUS_STACK_THREADS", "")

@@ -6,7 +6,6 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from math import ceil, log2
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from ..errors import InputError
 from ..options import FocusStackOptions
 from .layers import LayerStack, Position, StackChoice, StackView
+from .pace import Pace
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 # A picture within 0.3 s of the change: debouncing, a margin and drawing take the rest.
 _SECONDS = 0.12
-_NS_PER_VALUE = 25.0
 _MARGIN = 16
 _HELD_BYTES = 1 << 26
 _LEAST_PX = 16
@@ -70,7 +69,7 @@ class Preview:
 
     plan: PreviewPlan
     pixels: dict[str, npt.NDArray[Any]]
-    seconds_per_value: float
+    seconds_per_value: float | None
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def plan_preview(
     options: FocusStackOptions,
     before: StackResults,
     fields: tuple[str, ...],
-    seconds_per_value: float | None = None,
+    seconds_per_value: float,
 ) -> PreviewPlan:
     """Return what to fuse for a picture in a blink.
 
@@ -117,12 +116,12 @@ def plan_preview(
     before : StackResults
         The result on show; it knows which kind of specimen "auto" found in the whole picture.
     fields : tuple of str
-    seconds_per_value : float or None
+    seconds_per_value : float
         What the last run took for every value of the stack.
     """
     view = stack.at(position)
     height, width = view.shape[1:3]
-    cost = view.shape[0] * int(np.prod(view.shape[3:])) * (seconds_per_value or _NS_PER_VALUE * 1e-9)
+    cost = view.shape[0] * int(np.prod(view.shape[3:])) * seconds_per_value
     most_px = max(_SECONDS / cost, _LEAST_PX**2)
     factor = max(int(in_view.px_per_screen_px), 1)
     while True:
@@ -242,7 +241,7 @@ class PreviewMaker:
         small = self._last[1]
         if small.noise is None:
             small.noise = stack_noise(Slices(small, stack.rgb))
-        began = perf_counter()
+        pace = Pace()
         with closing(focus_stack_steps(small, stack.rgb, noise=small.noise, options=plan.options)) as steps:
             while True:
                 try:
@@ -251,9 +250,9 @@ class PreviewMaker:
                     result = end.value
                     break
                 yield
-        seconds = perf_counter() - began
+        seconds_per_value = pace.seconds_per_value(small.shape)
         pixels = {field: _enlarged(getattr(result, field), plan.factor) for field in plan.fields}
-        return Preview(plan, pixels, seconds / int(np.prod(small.shape)))
+        return Preview(plan, pixels, seconds_per_value)
 
 
 def _enlarged(image: npt.NDArray[Any], factor: int) -> npt.NDArray[Any]:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .heights import HeightScale, HeightView
+from .pace import SECONDS_PER_VALUE
 from .preview import InView, Pasted, Preview, PreviewMaker, PreviewPlan, plan_preview
 
 if TYPE_CHECKING:
     from ..options import FocusStackOptions
     from .host import PanelHost
-    from .layers import LayerStack
 
 # A run as short as this needs no quick look.
 _WHOLE_AT_ONCE_S = 0.15
@@ -23,19 +23,20 @@ class QuickLooks:
 
     Attributes
     ----------
-    seconds_per_value : float or None
-        What the last run took for every value of its stack.
+    seconds_per_value : float
+        What the last run that tells took for every value of its stack.
     """
 
     def __init__(self, host: PanelHost) -> None:
         self._host = host
         self._maker, self._pasted = PreviewMaker(), Pasted()
-        self.seconds_per_value: float | None = None
+        self.seconds_per_value = SECONDS_PER_VALUE
         self._rate_of_method: dict[str, float] = {}
 
-    def learn(self, stack: LayerStack, seconds: float) -> None:
-        """Take note of how long a whole run took; its result is on show now."""
-        self.seconds_per_value = seconds / max(int(np.prod(stack.pixels.shape)), 1)
+    def learn(self, seconds_per_value: float | None) -> None:
+        """Take note of how long a whole run took, if that is known; its result is on show now."""
+        if seconds_per_value is not None:
+            self.seconds_per_value = seconds_per_value
         # The result before takes its own pixels back unseen: another layer may show them, too.
         self._pasted.lift(refresh=False)
 
@@ -56,7 +57,7 @@ class QuickLooks:
             return None
         layers = host.result_layers.of(choice.key)
         in_view = next((seen for layer in layers.values() if (seen := InView.of(layer, choice, host.viewer))), None)
-        expected_s = (self.seconds_per_value or 0.0) * int(np.prod(stack.pixels.shape))
+        expected_s = self.seconds_per_value * int(np.prod(stack.pixels.shape))
         if in_view is None or expected_s < _WHOLE_AT_ONCE_S:
             return None
         # Levelled or masked heights are those of the whole map.
@@ -70,7 +71,8 @@ class QuickLooks:
         shown = self._host.shown_of_chosen()
         if shown is None:
             return
-        self._rate_of_method[options.method] = preview.seconds_per_value
+        if preview.seconds_per_value is not None:
+            self._rate_of_method[options.method] = preview.seconds_per_value
         if "height" in preview.pixels:
             preview.pixels["height"] *= np.float32(HeightScale.of(shown.choice).step)
         self._pasted.paste(preview, self._host.result_layers.of(shown.choice.key), shown.choice.stack)

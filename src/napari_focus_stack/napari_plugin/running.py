@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
@@ -68,7 +67,6 @@ class PanelRuns:
         self._ran_on: StackChoice | None = None
         self._job_end: Callable[[Any], None] | None = None
         self._given: Alignment | None = None
-        self._began = 0.0
         self._live_timer = QTimer(panel.native)
         self._live_timer.setSingleShot(True)
         self._live_timer.setInterval(_LIVE_DELAY_MS)
@@ -117,7 +115,6 @@ class PanelRuns:
             self._fail(refusal)
             return
         self._job_end = None
-        self._began = perf_counter()
         self._begin(chosen, live=live, looks_first=quick_look is not None)
 
     def fuse_in_tiles(self, maps: list[str], on_end: Callable[[TilesDone], None]) -> None:
@@ -253,7 +250,7 @@ class PanelRuns:
         elif job_end is not None:
             job_end(outcome)
         else:
-            self._quick_looks.learn(ran_on.stack, perf_counter() - self._began)
+            self._quick_looks.learn(outcome.seconds_per_value)
             self._on_results(ran_on, replace(outcome, given=self._given))
             return
         self._on_change()

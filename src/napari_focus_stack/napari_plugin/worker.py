@@ -16,6 +16,7 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from ..errors import InputError
 from ..options import FocusStackOptions
 from .layers import LayerStack, Position
+from .pace import Pace
 from .preview import Preview, PreviewMaker, PreviewPlan
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class StackResults:
         What was taken out of the slices; none where nothing was asked for.
     given : Alignment or None
         What was taken out in place of an estimate.
+    seconds_per_value : float or None
+        What the run took for every value of the stack; None where that tells nothing of the next one.
     """
 
     image: npt.NDArray[Any]
@@ -90,6 +93,7 @@ class StackResults:
     focus_axis: int
     alignments: dict[Position, Alignment] = field(default_factory=dict)
     given: Alignment | None = None
+    seconds_per_value: float | None = None
 
 
 Job = Callable[[], Generator[RunProgress | Preview, None, Any]]
@@ -124,6 +128,7 @@ def fuse_positions(
     # The core is imported in the worker's thread, so that the window stays live meanwhile.
     from ..pipeline import focus_stack_steps
 
+    pace = Pace()
     view = stack.at((0,) * len(stack.outer_axes))
     image = stack.result_array(view.dtype.newbyteorder("="), colour=True)
     index = stack.result_array(np.uint16, colour=False)
@@ -164,6 +169,7 @@ def fuse_positions(
         len(view),
         stack.focus_axis,
         alignments,
+        seconds_per_value=pace.seconds_per_value(stack.pixels.shape),
     )
 
 
