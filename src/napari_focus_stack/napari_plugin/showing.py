@@ -173,7 +173,8 @@ class ResultOnShow:
         return [field for field, box in self._maps.items() if box.value]
 
     def _heights_there(self, shown: Shown, heights: ShownHeights) -> None:
-        self._turns.add(partial(self._show_heights, shown, heights))
+        if shown is self.shown:
+            self._turns.add(partial(self._show_heights, shown, heights))
 
     def _show_heights(self, shown: Shown, heights: ShownHeights) -> None:
         if self._closed or shown is not self.shown or not self._maps["height"].value:
