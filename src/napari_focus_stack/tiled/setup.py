@@ -32,8 +32,9 @@ DEFAULT_MEMORY = "2 GB"
 # decide about the base, 1; the rebuilt image goes through all levels again, 2.
 _FUSION_REACH, _LESS_PX = 8, 4
 
-# In px, where levels are few: the measures of transparent specimens.
-_PHASE_REACH_PX = 256
+# In px, where levels are few: the measures of transparent specimens. With 256 px pictures that are transparent in part
+# differed in 8 % of their pixels.
+_PHASE_REACH_PX = 512
 
 # A run in memory needs so much less for every pixel of a slice, by its own bytes, where it is surely opaque.
 _PHASE_BYTES_PX, _PHASE_SLICES = 14.0, 3
