@@ -175,17 +175,14 @@ def test_heights_of_a_transparent_specimen_end_where_they_do_in_memory():
     assert_same(focus_stack(stack, **options), computed(focus_stack_tiled(stack, tile=256, **options)))
 
 
-def test_pictures_transparent_in_part_differ_by_a_gray_level_in_few_pixels():
-    cells, bumps = (make_scene(name, (1024, 1024), 6, seed=2).stack for name in ("cells", "bumps"))
-    stack = np.concatenate([cells[:, :, :512], bumps[:, :, 512:]], axis=2)
-    whole, tiled = focus_stack(stack, levels=2), focus_stack_tiled(stack, tile=256, levels=2)
+def test_pictures_transparent_in_part_do():
+    cells, bumps = (make_scene(name, (400, 1700), 6, seed=2).stack for name in ("cells", "bumps"))
+    stack = np.concatenate([cells[:, :, :900], bumps[:, :, 900:]], axis=2)
+    tiled = focus_stack_tiled(stack, tile=512, levels=2)
     assert tiled.run.filling.mixed
-    found = computed(tiled)
-    difference = np.abs(whole.image.astype(int) - found["image"])
-    assert difference.max() <= 1
-    assert np.mean(difference > 0) < 1e-4
-    for name in MAPS[1:]:
-        np.testing.assert_array_equal(found[name], getattr(whole, name), err_msg=name)
+    # Not all of the picture is seen by any tile.
+    assert max(tile.window_x[1] - tile.window_x[0] for tile in tiled.plan) < 1700
+    assert_same(focus_stack(stack, levels=2), computed(tiled))
 
 
 def test_colour_does():

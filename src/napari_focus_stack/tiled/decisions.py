@@ -45,6 +45,11 @@ class Decisions:
         """How far any of the specimen is a transparent one, 0 to 1."""
         return self._number("phase: largest share")
 
+    @property
+    def in_part(self) -> bool:
+        """Whether a part of the specimen is a transparent one, and a part is not."""
+        return self.transparent > 0 and self._number("phase: smallest share") < 1
+
     def filling(self, options: FocusStackOptions, slices: int) -> HeightFilling:
         """Return how heights are filled."""
         transparent = self._number("phase: smallest share") > 0.5
