@@ -136,6 +136,14 @@ def test_jitter_that_is_larger_than_errors_is_kept():
     np.testing.assert_allclose(steadied(motions, np.full((12, 1), 0.02)), motions, atol=0.02)
 
 
+def test_what_surely_drifts_along_y_drifts_along_x_too():
+    drift = np.tile([0.5, 0.08], (12, 1))
+    apart, together = (steadied(drift, np.full((12, 2), 0.2), joined=joined) for joined in (False, True))
+    assert np.allclose(apart, [0.5, 0], atol=0.01)
+    assert np.allclose(together, [0.5, 0.08], atol=0.01)
+    assert not steadied(0.1 * drift, np.full((12, 2), 0.2), joined=True).any()
+
+
 def test_gain_and_offset_of_brightness_in_spite_of_blur():
     image = (texture() + np.linspace(0, 300, SHAPE[1]))[..., None]
     other = 1.2 * ndimage.gaussian_filter(image, (3, 3, 0)) - 15
@@ -362,6 +370,51 @@ def test_slices_of_which_too_little_tells_are_not_taken_for_something_else(size,
     # The last three of the first resemble the others, though nothing tells how they lie; of the second hardly two do.
     alignment = estimate_alignment(make_scene("cells-strong", size, 12, noise, seed=2).stack, "auto")
     assert not any(one.left_out for one in alignment.slices)
+
+
+_FAST = {"shift_px": 1.5, "zoom": 0.005, "turn_deg": 0.1, "gain": 0.03, "jitter_px": 0.1}
+_SLOW = {"shift_px": 0.5, "zoom": 0.001, "turn_deg": 0.02, "gain": 0.03, "jitter_px": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("scene", "shape", "noise", "seed", "moved", "model"),
+    [
+        # No phase is seen in focus: slices before and after resemble those beside them, but not each other.
+        ("cells-strong-narrow", (96, 128), "high", 3, {}, "shift"),
+        ("cells-strong", (128, 128), "low", 2, _FAST, "auto"),
+        # The last six fade into noise.
+        ("cells-narrow", (160, 160), "high", 2, _FAST, "shift"),
+    ],
+)
+def test_what_fades_away_is_not_taken_for_something_else(scene, shape, noise, seed, moved, model):
+    stack = make_scene(scene, shape, 12, noise, seed, motion=Motion.drift(12, seed=seed, **moved) if moved else None)
+    assert not any(one.left_out for one in estimate_alignment(stack.stack, model).slices)
+
+
+def test_two_slices_of_many_tell_nothing_of_the_others():
+    motion = Motion.drift(12, seed=2, **_SLOW)
+    scene = make_scene("cells", (128, 128), 12, seed=2, motion=motion)
+    alignment = estimate_alignment(scene.stack, "shift")  # moved by 7 px a slice
+    assert alignment.changes_nothing
+    assert alignment.warnings == (
+        "Most slices do not resemble their neighbours enough to be aligned; all were left where they are.",
+    )
+
+
+def test_the_middle_slice_tells_place_and_light_though_it_cannot_be_aligned():
+    motion = Motion.drift(12, seed=3, **_SLOW)
+    scene = make_scene("cells-narrow", (96, 128), 12, "high", 3, motion=motion)
+    alignment = estimate_alignment(scene.stack, "auto", "gain")
+    assert not alignment.slices[6].estimated
+    assert (alignment.reference, alignment.slices[6].gain) == (6, (1,))
+
+
+def test_slices_that_stay_are_not_said_to_be_moved():
+    alignment = estimate_alignment(make_scene("cells", (96, 128), 12, "high", seed=2).stack, "similarity")
+    assert alignment.changes_nothing
+    assert alignment.warnings == (
+        "Slices 0, 1, 9, 10, 11 (counted from 0) could not be aligned and were left where they are.",
+    )
 
 
 def test_a_motion_that_too_little_tells_is_said_not_to_be_known():

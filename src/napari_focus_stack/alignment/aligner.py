@@ -192,8 +192,8 @@ class AlignmentEstimator:
         if model == "none":
             steps = np.zeros_like(steps)
         foreign = self._foreign(linked)
-        # Where nothing moves, one that could not be aligned will do.
-        possible = linked if steps.any() else set(range(self._count)) - foreign
+        # Also one that could not be aligned: the picture shows what the middle slice does, and as brightly.
+        possible = set(range(self._count)) - foreign
         reference = min(possible, key=lambda k: (abs(k - self._count // 2), k), default=self._count // 2)
         matrices = self._chained(steps, reference)
         gains, offsets = self._brightened(reference)
@@ -210,9 +210,7 @@ class AlignmentEstimator:
             for k in range(self._count)
         )
         h, w = self._kind.shape[:2]
-        warnings = () if self._model == "none" else self._warnings(linked, foreign)
-        if self._model not in ("none", "auto") and self._is_told_by_few(steps):
-            warnings = (*warnings, _TOLD_BY_FEW)
+        warnings = () if self._model == "none" else self._warnings(steps, linked, foreign)
         told = [reason] if self._model != "none" else []
         if self._brightness != "off":
             change = float(np.abs(gains - 1).max())
@@ -262,7 +260,7 @@ class AlignmentEstimator:
                 pieces[between] = found.pieces
             if count:
                 trust = (_TRUST * self._step_px)[here]
-                steps[:, here] = steadied(motions[:, here], errors[:, here], trust, pieces[:, here])
+                steps[:, here] = steadied(motions[:, here], errors[:, here], trust, pieces[:, here], joined=not stage)
         return steps
 
     def _decided(self, steps: FloatArray, linked: set[int]) -> tuple[str, str]:
@@ -273,12 +271,12 @@ class AlignmentEstimator:
             return "none", "not asked for"
         if not linked:
             return "none", "no slice resembles its neighbours enough to be aligned"
+        if 2 * len(linked) < self._count:
+            return "none", "not aligned, for most slices do not resemble their neighbours enough"
         if self._is_told_by_few(steps):
             return "none" if self._model == "auto" else self._model, "left alone, for too little tells how slices move"
         if self._model != "auto":
             return self._model, moves if size_px > 0 else "no motion beyond what blur and noise feign"
-        if 2 * len(linked) < self._count:
-            return "none", "not aligned, for most slices do not resemble their neighbours enough"
         if size_px < _WORTH_PX:
             return "none", f"not aligned, for slices move by less than {_WORTH_PX:g} px from one to the next"
         explained = self._explained()
@@ -346,13 +344,22 @@ class AlignmentEstimator:
 
     def _foreign(self, linked: set[int]) -> set[int]:
         """Return slices that resemble none of their neighbours, in a stack most of whose slices do."""
-        if 2 * len(linked) < self._count or not self._are_alike(self._chain()):
+        chain = self._chain()
+        if 2 * len(linked) < self._count or not self._are_alike(chain):
             return set()
         pairs = _ends(self._links) - linked
-        unlike = {k for k in range(self._count) if self._likeness.get(k, 0.0) < _LEAST_CORRELATION} - linked
-        return pairs | unlike
+        unlike = sorted({k for k in range(self._count) if self._likeness.get(k, 0.0) < _LEAST_CORRELATION} - linked)
+        return pairs.union(*(run for run in _runs(unlike) if self._breaks_off(run, chain)))
 
-    def _warnings(self, linked: set[int], foreign: set[int]) -> tuple[str, ...]:
+    def _breaks_off(self, run: list[int], chain: list[_Link]) -> bool:
+        """Return whether slices in a row are suddenly unlike the rest, which does not just fade away into noise."""
+        before, after = run[0] - 1, run[-1] + 1
+        if before >= 0 and after < self._count:
+            return any(link.of <= before and link.to >= after for link in chain)
+        beside = max((link.fit.correlation for link in chain if {before, after} & {link.of, link.to}), default=0.0)
+        return len(run) <= _MOST_STRANGE and beside >= _ALIKE
+
+    def _warnings(self, steps: FloatArray, linked: set[int], foreign: set[int]) -> tuple[str, ...]:
         if not linked:
             return ("No slice resembles its neighbours enough to be aligned; all were left as they are.",)
         told = []
@@ -360,6 +367,8 @@ class AlignmentEstimator:
         if foreign:
             were = "resemble their neighbours and were" if len(foreign) > 1 else "resembles its neighbours and was"
             told.append(f"{_named(sorted(foreign))} hardly {were} left out; look at what is in there.")
+        if not steps.any():
+            return (*told, *self._left_alone(stray, linked, steps))
         if stray:
             were = "were moved as their" if len(stray) > 1 else "was moved as its"
             told.append(f"{_named(stray)} could not be aligned and {were} neighbours are.")
@@ -371,6 +380,17 @@ class AlignmentEstimator:
                 "there as elsewhere."
             )
         return tuple(told)
+
+    def _left_alone(self, stray: list[int], linked: set[int], steps: FloatArray) -> list[str]:
+        """Return what to tell of slices of which none is moved."""
+        if self._model == "auto":
+            return []
+        if 2 * len(linked) < self._count:
+            return ["Most slices do not resemble their neighbours enough to be aligned; all were left where they are."]
+        if self._is_told_by_few(steps):
+            return [_TOLD_BY_FEW]
+        were = "were left where they are" if len(stray) > 1 else "was left where it is"
+        return [f"{_named(stray)} could not be aligned and {were}."] if stray else []
 
 
 def _ends(links: list[_Link]) -> set[int]:
@@ -384,6 +404,17 @@ def _groups(links: list[_Link]) -> list[set[int]]:
         ends = {link.of, link.to}
         groups = [*(group for group in groups if not group & ends), ends.union(*(g for g in groups if g & ends))]
     return groups
+
+
+def _runs(numbers: list[int]) -> list[list[int]]:
+    """Return sorted numbers as runs of such as follow one another."""
+    runs: list[list[int]] = []
+    for k in numbers:
+        if runs and runs[-1][-1] == k - 1:
+            runs[-1].append(k)
+        else:
+            runs.append([k])
+    return runs
 
 
 def _is_strange(group: set[int], main: set[int]) -> bool:

@@ -40,6 +40,7 @@ def steadied(
     errors: FloatArray,
     least_error_px: npt.ArrayLike = 1.0,
     pieces: FloatArray | None = None,
+    joined: bool = False,
 ) -> FloatArray:
     """Return motions from slice to slice as they most likely are.
 
@@ -53,6 +54,9 @@ def steadied(
         Pixels of the slice for each of the finest image that was looked at.
     pieces : float array, shape (n, parameters), optional
         How many independent pieces of the picture told them; many by default.
+    joined : bool
+        Whether the parameters are parts of one motion, all of which there is if one is sure: put back along x alone, a
+        picture that drifts along y, too, may be worse than as it lies.
 
     Examples
     --------
@@ -65,15 +69,17 @@ def steadied(
     """
     least = np.broadcast_to(np.asarray(least_error_px, np.float64), motions.shape[1])
     pieces = np.full(motions.shape, np.inf) if pieces is None else pieces
-    return np.stack(
-        [_steadied(*told) for told in zip(motions.T, errors.T, pieces.T, least, strict=True)],
-        axis=1,
-    )
+    told = [*zip(motions.T, errors.T, pieces.T, least, strict=True)]
+    moves = [_moves(*one) for one in told]
+    if joined:
+        moves = [any(moves)] * len(moves)
+    steady = [_steadied(m, e, px) if there else 0 * m for there, (m, e, _, px) in zip(moves, told, strict=True)]
+    return np.stack(steady, axis=1)
 
 
-def _steadied(motion: FloatArray, error: FloatArray, pieces: FloatArray, least_error_px: float) -> FloatArray:
+def _steadied(motion: FloatArray, error: FloatArray, least_error_px: float) -> FloatArray:
     known = np.isfinite(error)
-    if not known.any() or not _moves(motion[known], error[known], pieces[known], least_error_px):
+    if not known.any():
         return np.zeros_like(motion)
     error = np.hypot(error, _LEAST_ERROR_PX * least_error_px)
     course = _course(motion, error, known)
@@ -88,6 +94,10 @@ def _moves(motion: FloatArray, error: FloatArray, pieces: FloatArray, least_erro
     """Return whether motion is surely more than errors and what blur and phase feign."""
     from scipy.special import stdtrit
 
+    known = np.isfinite(error)
+    if not known.any():
+        return False
+    motion, error, pieces = motion[known], error[known], pieces[known]
     feigned = _PIECE_PX / np.sqrt(pieces)
     # Few pieces agree by chance, now and then.
     error = np.maximum(error, np.median(error))
