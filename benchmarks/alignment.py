@@ -163,7 +163,7 @@ def time_rows(args: argparse.Namespace) -> Iterator[str]:
             alignment = estimate_alignment(stack, model, "gain")
             cases[f"{model}: estimate"] = partial(estimate_alignment, stack, model, "gain")
             cases[f"{model}: aligned"] = partial(focus_stack, stack, alignment=alignment)
-        ms = {case: 1000 / count * s for case, s in cpu_seconds(cases, 8 if side == 512 else 2).items()}
+        ms = {case: 1000 / count * s for case, s in cpu_seconds(cases, 8 if stack[0].size <= 1024**2 else 2).items()}
         plain = ms["fusion"]
         for model in TIMED:
             estimate, aligned = ms[f"{model}: estimate"], ms[f"{model}: aligned"]
@@ -183,7 +183,7 @@ def folder_rows(args: argparse.Namespace) -> Iterator[str]:
 
 
 MODELS = [name for name in ALIGN_MODELS if name not in ("none", "auto")]
-TIMED = ("similarity", "affine", "auto")
+TIMED = ("shift", "similarity", "affine", "auto")
 
 
 def main() -> None:

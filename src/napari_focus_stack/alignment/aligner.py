@@ -19,6 +19,7 @@ from .register import (
     AFFINE,
     FREEDOMS,
     PARAMETERS,
+    PARTS,
     SHIFT,
     SIMILARITY,
     Bands,
@@ -29,7 +30,7 @@ from .register import (
     mean_square_motion,
     motion_matrix,
 )
-from .smooth_motion import steadied
+from .smooth_motion import SURE_OF_ALL, SURE_OF_TURN, steadied
 from .warp import IDENTITY, Affine, composed, covered, inverted, warp
 
 # Below it an estimate is none, and so is one of so large an expected error where slices are not clearly alike: things
@@ -40,6 +41,10 @@ _LARGEST_ERROR_PX = 1.0
 
 # Shift along y and x, zoom, turn, stretch, shear: a tilted plane that is focused through feigns some stretch.
 _TRUST = np.array([1.0, 1.0, 1.0, 1.0, 8.0, 8.0])
+
+# Of these, what each step of focus does alike, and how sure they must be.
+_EVEN = [False, False, True, False, False, False]
+_SURELY = [SURE_OF_ALL, SURE_OF_ALL, SURE_OF_ALL, SURE_OF_TURN, SURE_OF_ALL, SURE_OF_ALL]
 
 # Slices that correlate by this much are clearly alike. Where they do so on the median, one that does not correlate
 # at all is none of them.
@@ -253,14 +258,18 @@ class AlignmentEstimator:
             here = slice(FREEDOMS[stage - 1] if stage else 0, freedom)
             motions, errors = np.zeros((count, PARAMETERS)), np.full((count, PARAMETERS), np.inf)
             pieces = np.full((count, PARAMETERS), np.inf)
+            by_part = np.zeros((PARTS, count, PARAMETERS))
             for link, found in zip(self._chain(), fits, strict=True):
                 between, slices = slice(link.of, link.to), link.to - link.of
                 motions[between] = found.given(slices * steps[between].mean(axis=0), freedom) / slices
                 errors[between] = found.errors[stage] / slices
+                by_part[:, between] = found.by_part[stage][:, None] / slices
                 pieces[between] = found.pieces
             if count:
-                trust = (_TRUST * self._step_px)[here]
-                steps[:, here] = steadied(motions[:, here], errors[:, here], trust, pieces[:, here], joined=not stage)
+                told = motions[:, here], errors[:, here], (_TRUST * self._step_px)[here], pieces[:, here]
+                steps[:, here] = steadied(
+                    *told, by_part[..., here], joined=freedom == SHIFT, even=_EVEN[here], surely=_SURELY[here]
+                )
         return steps
 
     def _decided(self, steps: FloatArray, linked: set[int]) -> tuple[str, str]:

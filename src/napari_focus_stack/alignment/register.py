@@ -87,6 +87,7 @@ _MARGIN_PX = 10
 # Parts of the picture, so many along y and as many along x, whose disagreement tells the error: what blur and phase
 # change is alike over many pixels.
 _PARTS = 4
+PARTS = _PARTS**2
 
 # Numbers for each row of a part: sums of products of gradients and gray levels, how many pixels there are, and how far
 # gradients of both images along x agree.
@@ -253,6 +254,9 @@ class Fit:
         move half a diagonal away from it. Zero beyond what was asked for.
     errors : float array, shape (3, 6)
         Expected errors of `motion`, where nothing beyond each of `FREEDOMS` is unknown; infinite where nothing tells.
+    by_part : float array, shape (3, parts, 6)
+        What `motion` becomes, less itself in the mean, as one part of the picture after the other is left out; of which
+        `errors` are made.
     pieces : float array, shape (6,)
         How many independent parts of the picture tell each parameter.
     curvature : float array, shape (6, 6)
@@ -263,6 +267,7 @@ class Fit:
 
     motion: FloatArray
     errors: FloatArray
+    by_part: FloatArray
     pieces: FloatArray
     curvature: FloatArray
     correlations: FloatArray
@@ -271,7 +276,8 @@ class Fit:
     def of_nothing(cls, correlations: FloatArray) -> Fit:
         """Return what is known where nothing tells."""
         unknown = np.full((len(FREEDOMS), PARAMETERS), np.inf)
-        return cls(np.zeros(PARAMETERS), unknown, np.ones(PARAMETERS), np.eye(PARAMETERS), correlations)
+        same = np.zeros((len(FREEDOMS), PARTS, PARAMETERS))
+        return cls(np.zeros(PARAMETERS), unknown, same, np.ones(PARAMETERS), np.eye(PARAMETERS), correlations)
 
     def given(self, known: FloatArray, freedom: int) -> FloatArray:
         """Return the motion, shape (6,), if its parameters beyond a freedom are those of `known`.
@@ -441,27 +447,33 @@ class _Solution:
         by_part = [level.by_part(freedom) for level in self.parts]
         curvatures, slopes = (np.sum(each, axis=0) for each in zip(*by_part, strict=True))
         errors = np.full((len(FREEDOMS), PARAMETERS), np.inf)
-        for row, used in zip(errors, FREEDOMS, strict=True):
-            if used <= freedom:
-                row[:used], row[used:] = _spread(curvatures[1:, :used, :used], slopes[1:, :used]), 0
+        without = np.zeros((len(FREEDOMS), PARTS, PARAMETERS))
+        for row, apart, used in zip(errors, without, FREEDOMS, strict=True):
+            if used <= freedom and (found := _apart(curvatures[1:, :used, :used], slopes[1:, :used])) is not None:
+                apart[:, :used], row[:used], row[used:] = found, jackknife(found), 0
         told = np.maximum(np.diagonal(curvatures, axis1=1, axis2=2), 1e-30)
         pieces, curvature = np.ones(PARAMETERS), np.eye(PARAMETERS)
         shares = np.sum((1 - told[1:] / told[0]) ** 2, axis=0)
         # Where nothing tells, no part does.
         np.divide(1, shares, out=pieces[:freedom], where=shares > 0)
         curvature[:freedom, :freedom] = curvatures[0]
-        return Fit(motion, errors, pieces, curvature, correlations)
+        return Fit(motion, errors, without, pieces, curvature, correlations)
 
 
-def _spread(curvatures: FloatArray, slopes: FloatArray) -> FloatArray:
-    """Return errors of what all parts together tell, by what is told when one is left out, of each in turn."""
-    count = len(slopes)
+def _apart(curvatures: FloatArray, slopes: FloatArray) -> FloatArray | None:
+    """Return what is told when one part is left out, of each in turn, less the mean of that; None where nothing is."""
     size = np.sqrt(np.maximum(np.diagonal(curvatures.sum(axis=0)), 1e-30))
     try:
         apart = np.linalg.solve(curvatures / np.outer(size, size), (slopes / size)[..., None])[..., 0] / size
     except np.linalg.LinAlgError:
-        return np.full(slopes.shape[1], np.inf)
-    return np.asarray(np.sqrt((count - 1) / count * np.sum((apart - apart.mean(axis=0)) ** 2, axis=0)))
+        return None
+    return np.asarray(apart - apart.mean(axis=0))
+
+
+def jackknife(apart: FloatArray) -> FloatArray:
+    """Return the error of what all parts tell, by how it changes as one after the other, along axis 0, is left out."""
+    count = len(apart)
+    return np.asarray(np.sqrt((count - 1) / count * np.sum(apart**2, axis=0)))
 
 
 def _places() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -577,7 +589,7 @@ class _Reduced:
         edges = pairwise(len(rows) * i // _PARTS for i in range(_PARTS + 1))
         by_row = rows.reshape(len(rows), -1)
         sums = np.stack([self.level.powers[:, a:b] @ by_row[a:b] for a, b in edges])
-        told = np.moveaxis(sums.reshape(_PARTS, 3, _PARTS, _SUMS), 2, 1).reshape(_PARTS**2, -1)
+        told = np.moveaxis(sums.reshape(_PARTS, 3, _PARTS, _SUMS), 2, 1).reshape(PARTS, -1)
         agreement = told[:, _SUMS - 2] / np.maximum(self.gain * told[:, _SUMS - 1], 1e-30)
         told[:, _CURVED] *= np.clip(agreement, _LEAST_AGREEMENT, 1)[:, None]
         left, right = told[:, _LEFT], told[:, _RIGHT]

@@ -9,8 +9,12 @@ and what is no larger than the errors all along is no motion at all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
+
+from .register import jackknife
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -19,16 +23,23 @@ _LEAST_ERROR_PX = 0.03
 _LEAST_COURSE_PX = 0.04
 
 # What blur and phase feign is this much, in px, in each independent piece of the picture: few do not even out.
-_PIECE_PX = 0.1
+_PIECE_PX = 0.12
 
 # How much larger than its errors a motion must be, either from link to link or in the mean, to be one.
 _SURE = 2.0
 
 # Few pieces tell little of how far they disagree, either: errors so many times as large are exceeded as seldom as twice
-# the expected one of many (Student 1908). They disagree in the same way in every link, so that the mean of all links
-# is surer than one only where there are more pieces than these.
+# the expected one of many (Student 1908).
 _QUANTILE, _FEWEST_FREE = 0.975, 0.5
-_FEW_PIECES = 5.0
+
+# Pieces disagree in much the same way in every link, so that the mean of all links is hardly surer than one; how much
+# shows where the same part of the picture is left out of all links. The mean must be so many times that; but blur has
+# no direction, and feigns growth, not turns.
+SURE_OF_ALL, SURE_OF_TURN = 1.6, 1.25
+
+# A lens magnifies alike with every step of focus, where blur that grows away from focus feigns zoom that grows with it:
+# zoom is one where its mean is so many times as large as what is added or taken off towards the ends of the stack.
+_EVENLY = 1.25
 
 # A course is a straight line where there are enough links; more bends followed errors, not lenses.
 _LINKS_FOR_SLOPE = 5
@@ -40,7 +51,10 @@ def steadied(
     errors: FloatArray,
     least_error_px: npt.ArrayLike = 1.0,
     pieces: FloatArray | None = None,
+    by_part: FloatArray | None = None,
     joined: bool = False,
+    even: Sequence[bool] | None = None,
+    surely: npt.ArrayLike = SURE_OF_ALL,
 ) -> FloatArray:
     """Return motions from slice to slice as they most likely are.
 
@@ -54,9 +68,16 @@ def steadied(
         Pixels of the slice for each of the finest image that was looked at.
     pieces : float array, shape (n, parameters), optional
         How many independent pieces of the picture told them; many by default.
+    by_part : float array, shape (parts, n, parameters), optional
+        How motions change as one part of the picture after the other is left out; by default as noise has it, which is
+        another in every link.
     joined : bool
         Whether the parameters are parts of one motion, all of which there is if one is sure: put back along x alone, a
         picture that drifts along y, too, may be worse than as it lies.
+    even : sequence of bool, optional
+        Parameters that are nearly the same in all links, if they are there at all; none by default.
+    surely : float, or one for every parameter
+        How many times its error the mean of all links must be.
 
     Examples
     --------
@@ -69,11 +90,18 @@ def steadied(
     """
     least = np.broadcast_to(np.asarray(least_error_px, np.float64), motions.shape[1])
     pieces = np.full(motions.shape, np.inf) if pieces is None else pieces
-    told = [*zip(motions.T, errors.T, pieces.T, least, strict=True)]
-    moves = [_moves(*one) for one in told]
+    parts = [None] * len(least) if by_part is None else [*np.moveaxis(by_part, -1, 0)]
+    times = np.broadcast_to(np.asarray(surely, np.float64), len(least))
+    given = [*zip(motions.T, errors.T, least, strict=True)]
+    moves = [
+        _moves(*one, count, part, surely)
+        for one, count, part, surely in zip(given, pieces.T, parts, times, strict=True)
+    ]
     if joined:
         moves = [any(moves)] * len(moves)
-    steady = [_steadied(m, e, px) if there else 0 * m for there, (m, e, _, px) in zip(moves, told, strict=True)]
+    if even is not None:
+        moves = [there and not (e and _is_feigned(*one)) for there, e, one in zip(moves, even, given, strict=True)]
+    steady = [_steadied(*one) if there else 0 * one[0] for there, one in zip(moves, given, strict=True)]
     return np.stack(steady, axis=1)
 
 
@@ -90,7 +118,14 @@ def _steadied(motion: FloatArray, error: FloatArray, least_error_px: float) -> F
     return course + share * rest
 
 
-def _moves(motion: FloatArray, error: FloatArray, pieces: FloatArray, least_error_px: float) -> bool:
+def _moves(
+    motion: FloatArray,
+    error: FloatArray,
+    least_error_px: float,
+    pieces: FloatArray,
+    by_part: FloatArray | None,
+    surely: float,
+) -> bool:
     """Return whether motion is surely more than errors and what blur and phase feign."""
     from scipy.special import stdtrit
 
@@ -105,11 +140,18 @@ def _moves(motion: FloatArray, error: FloatArray, pieces: FloatArray, least_erro
     far = np.hypot(sure, np.maximum(feigned, _LEAST_ERROR_PX) * least_error_px)
     if np.sqrt(np.mean((motion / far) ** 2)) > _SURE:
         return True
-    alone = np.clip(_FEW_PIECES / pieces, 0.5, 1)
-    trust = 1 / np.hypot(alone * sure, _LEAST_ERROR_PX * least_error_px) ** 2
-    mean = float(np.sum(trust * motion) / np.sum(trust))
+    share = 1 / np.hypot(sure, _LEAST_ERROR_PX * least_error_px) ** 2
+    share /= share.sum()
+    together = np.sqrt(share**2 @ error**2) if by_part is None else jackknife(by_part[:, known] @ share)
+    sure_of_all = stdtrit(max(np.median(pieces) - 1, _FEWEST_FREE), _QUANTILE) * float(together)
     least = max(float(feigned.mean()), _LEAST_COURSE_PX) * least_error_px
-    return abs(mean) > _SURE * float(np.hypot(least, 1 / np.sqrt(np.sum(trust))))
+    return abs(float(share @ motion)) > float(np.hypot(_SURE * least, surely * sure_of_all))
+
+
+def _is_feigned(motion: FloatArray, error: FloatArray, least_error_px: float) -> bool:
+    """Return whether motion grows or falls along z by nearly as much as there is of it."""
+    course = _course(motion, np.hypot(error, _LEAST_ERROR_PX * least_error_px), np.isfinite(error))
+    return bool(abs(course.mean()) < _EVENLY * np.ptp(course) / 2)
 
 
 def _course(motion: FloatArray, error: FloatArray, known: npt.NDArray[np.bool_]) -> FloatArray:
