@@ -306,7 +306,7 @@ def main() -> None:
     rate = against_memory(size, slices, arguments.memory, min(arguments.reference, size))
     plan_only(100_000, 20, rate)
     series(arguments.points)
-    killed(2048, min(slices, 7))
+    killed(2048, min(slices, 4))
     if arguments.workers:
         cluster(min(size, 4096), slices)
 

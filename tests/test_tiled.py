@@ -198,12 +198,11 @@ def test_the_report_is_that_of_a_run_in_memory():
     assert tiled.fused == pytest.approx(whole.fused, rel=1e-5)
 
 
-@pytest.mark.parametrize("scene", ["step", "beads"])
-def test_pixels_corrected_after_the_mean_of_the_slices_are_the_same(scene):
-    """Beside a jump of depth veils are lifted, and where light adds it is corrected."""
-    stack = make_scene(scene, shape=(1100, 1400), slices=9).stack
+def test_pixels_corrected_after_the_mean_of_the_slices_are_the_same():
+    """Beside a jump of depth veils are lifted."""
+    stack = make_scene("step", shape=(400, 1400), slices=8).stack
     tiled = focus_stack_tiled(stack, tile=512, levels=3)
-    assert tiled.plan.counts == (2, 2)
+    assert tiled.plan.counts == (1, 2)
     assert_same(focus_stack(stack, levels=3), computed(tiled))
 
 
@@ -227,13 +226,13 @@ def test_so_they_are_in_small_blocks(scene, shape, slices, levels, tile, seed):
 
 def test_blocks_leave_no_seams():
     """Neighbouring blocks see the same for some px beyond their border: corrections meet there."""
-    scene = make_scene("step", (1024, 1400), slices=12)
-    image = focus_stack(scene.stack).image.astype(float)
+    stack = make_scene("step", (256, 640), slices=12).stack
+    whole = focus_stack(stack).image.astype(float)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_focus_stack.fusion.blocks._SIDE_PX", 2048)
-        whole = focus_stack(scene.stack).image.astype(float)
+        patch.setattr("napari_focus_stack.fusion.blocks._SIDE_PX", 160)
+        image = focus_stack(stack).image.astype(float)
     step = np.abs(np.diff(image - whole, axis=1))
-    assert step[:, 1023].mean() < 2 * step.mean() + 1
+    assert 0 < step[:, 319].mean() < 2 * step.mean() + 1
 
 
 @pytest.mark.parametrize("options", [{}, {"denoise": 0.4, "halo_radius_px": 9.0}, {"method": "log"}], ids=str)
