@@ -376,7 +376,9 @@ def test_three_strange_slices_in_a_row_are_left_out_and_named(kind, place, movin
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize(("scene", "seed"), [("cells", 2), ("cells", 3), ("cells-strong", 3)])
+@pytest.mark.parametrize(
+    ("scene", "seed"), [("cells", 2), ("cells", 3), ("cells-strong", 3), ("cells-strong-narrow", 9)]
+)
 def test_one_or_two_cells_that_stand_still_are_left_alone(scene, seed, model):
     # What blur and phase do to a cell in a corner is growth, and growth from there a zoom and a shift of the whole.
     assert estimate_alignment(make_scene(scene, (96, 128), 12, seed=seed).stack, model).changes_nothing
