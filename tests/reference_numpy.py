@@ -26,7 +26,8 @@ MARGIN_START, MARGIN_WIDTH = 1.02, 0.08  # by how much the winner leads before i
 MOST_WHOLE = 3  # slices: with more, none is the one
 ALIKE = 4.0  # noise deviations added to the leads of three slices
 SEAM = 1.5  # share given up where the winner changes
-SMALL_REGION = 0.003  # of the picture
+SMALL_REGION, LONGEST = 0.003, 112  # of the picture; of a region along an axis, at half size
+FARTHEST, CELL_LEVELS = 64, 4  # from where a small region takes a slice; reductions to the cells of its share
 UNSURE, BEAD_LEAD, DOUBT_FROM, DOUBT_TO = 2.0, 1.6, 1.3, 1.9  # of leads of the magnitude within a few pixels
 BLOCK, BINS, QUANTILE = 16, 12, 0.10  # of the noise estimate
 
@@ -273,19 +274,45 @@ def _whole_pixels(finest: Float, noise: Noise, shape: tuple[int, ...]) -> tuple[
     regions = _regions(winner)
     numbers = np.arange(regions.max() + 1)
     area = np.bincount(regions.ravel())
-    small = (area < SMALL_REGION * winner.size)[regions]
+    longest = np.array([max(side.stop - side.start for side in box) for box in ndi.find_objects(regions + 1)])
+    small = ((area < SMALL_REGION * winner.size) & (longest <= LONGEST))[regions]
     small &= not small.all()
-    y, x = ndi.distance_transform_edt(small, return_distances=False, return_indices=True)
-    broad = winner[y, x]
+    broad = _taken_from_around(winner, small)
     if len(finest) == 2:
         bead = ndi.maximum((own + UNSURE) / (other + UNSURE), regions, numbers) > BEAD_LEAD
-        island = small & (broad != winner) & ~bead[regions]
+        island = (broad != winner) & ~bead[regions]
+        means = np.stack([_mean_around(clear, ~small & (broad == k)) for k in range(2)])
+        clear = np.where(island, np.take_along_axis(means, broad[None], 0)[0], clear)
         winner = np.where(island, broad, winner)
-        clear = np.where(island, ndi.mean(clear, regions, numbers)[regions[y, x]], clear)
         own, other = _own_and_best_other(near, winner)
     doubt = ((other + UNSURE) / (own + UNSURE) - DOUBT_FROM) / (DOUBT_TO - DOUBT_FROM)
     clear = clear * np.clip(1 - doubt, 0, 1) * np.maximum(1 - SEAM * blur5(_changes(broad)), 0)
     return winner, expand(clear, shape)
+
+
+def _taken_from_around(winner: Array, small: Array) -> Array:
+    """Let small regions take the slices around them, pixel by pixel, straight and any way by turns."""
+    unknown = 255
+    taken = np.where(small, unknown, winner)
+    for step in range(FARTHEST):
+        ways = ndi.generate_binary_structure(2, 1 + step % 2)
+        taken = np.where(
+            taken == unknown, ndi.minimum_filter(taken, footprint=ways, mode="constant", cval=unknown), taken
+        )
+    return np.where(taken == unknown, winner, taken)
+
+
+def _mean_around(values: Float, where: Array) -> Float:
+    """Return the mean of values, where something is, around every pixel; of whatever size where nothing is near."""
+    total, weight = values * where, where.astype(float)
+    for _ in range(CELL_LEVELS):
+        total, weight = reduce(total), reduce(weight)
+    mean = blur5(blur5(total)) / np.maximum(blur5(blur5(weight)), 1e-30)
+    y, x = (
+        np.minimum((np.arange(n) + 2 ** (CELL_LEVELS - 1)) >> CELL_LEVELS, m - 1)
+        for n, m in zip(where.shape, mean.shape, strict=True)
+    )
+    return mean[np.ix_(y, x)]
 
 
 def _own_and_best_other(near: Float, winner: Array) -> tuple[Float, Float]:
