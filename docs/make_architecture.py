@@ -74,6 +74,7 @@ PARTS = [
             *modules_of("tiled", "filling", "plan", "turn", "readers", "patches", "decisions", "run", "heights"),
             *modules_of("tiled", "setup", "lazy"),
             "tiled",
+            "any_stack",
         ),
     ),
     Part("Files", ("io",)),

@@ -50,6 +50,7 @@ ORDER = [
     *made.modules_of("tiled", "filling", "plan", "turn", "readers", "patches", "decisions", "run", "heights"),
     *made.modules_of("tiled", "setup", "lazy"),
     "tiled",
+    "any_stack",
     "io",
     "demo",
     "diagnosis",

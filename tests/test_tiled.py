@@ -185,6 +185,35 @@ def test_pictures_transparent_in_part_do():
     assert_same(focus_stack(stack, levels=2), computed(tiled))
 
 
+def test_a_dask_array_is_fused_when_results_are_asked_for():
+    stack = stack_of((300, 260), 5)
+    read = []
+
+    def seen(block, block_info):
+        read.append(block_info[0]["chunk-location"])
+        return block
+
+    lazy = focus_stack(da.from_array(stack, chunks=(1, 150, 130)).map_blocks(seen, dtype=stack.dtype), levels=2)
+    assert all(isinstance(getattr(lazy, name), da.Array) for name in MAPS)
+    whole, decided = focus_stack(stack, levels=2), len(read)
+    assert_same(whole, computed(lazy))
+    assert len(read) > decided
+    np.testing.assert_allclose(lazy.sharpness.per_slice, whole.sharpness.per_slice, rtol=1e-5)
+    assert lazy.sharpness.gain == pytest.approx(whole.sharpness.gain, rel=1e-4)
+    assert (lazy.noise, lazy.chosen, lazy.transparent) == (whole.noise, whole.chosen, whole.transparent)
+
+
+@pytest.mark.parametrize(
+    "options", [{"method": "height"}, {"align": "shift"}, {"progress": print}], ids=["h", "a", "p"]
+)
+def test_what_needs_the_whole_image_of_a_dask_array_is_fused_at_once(options):
+    stack = stack_of((64, 60), 4)
+    there, here = focus_stack(da.from_array(stack), **options), focus_stack(stack, **options)
+    for name in MAPS:
+        assert isinstance(getattr(there, name), np.ndarray)
+        np.testing.assert_array_equal(getattr(there, name), getattr(here, name))
+
+
 def test_colour_does():
     stack = stack_of((500, 470), 4, dtype=np.uint8, channels=3)
     assert_same(focus_stack(stack, levels=2), computed(focus_stack_tiled(stack, tile=128, levels=2)))

@@ -1,10 +1,11 @@
 """Focus stacking: one image sharp everywhere, and the height of the specimen at every pixel."""
 
 from .alignment.record import Alignment
+from .any_stack import focus_stack
 from .errors import InputError
 from .noise import NoiseModel, estimate_noise
 from .options import FocusStackOptions
-from .pipeline import estimate_alignment, focus_stack
+from .pipeline import estimate_alignment
 from .result import FocusStackResult
 from .sharpness import SharpnessReport, sharpness
 from .stacker import FocusStacker

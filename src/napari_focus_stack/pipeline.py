@@ -40,57 +40,16 @@ class Progress:
     total: int
 
 
-def focus_stack(
+def fused_at_once(
     stack: StackLike | Sequence[Any],
     rgb: bool | None = None,
     *,
-    noise: NoiseModel | tuple[float, float] | str | None = None,
+    model: NoiseModel | None = None,
     alignment: Alignment | None = None,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> FocusStackResult:
-    """Fuse a z-stack to one image that is sharp everywhere, with the height at every pixel.
-
-    Parameters
-    ----------
-    stack : array-like, shape (z, y, x) or (z, y, x, c), or sequence of slices
-        Array, memmap, zarr or dask array, list of slices, or anything with
-        ``shape``, ``dtype`` and whole-number indexing along z. Integers, or floats
-        up to float64. Read one slice at a time and never written.
-    rgb : bool or None
-        Whether the last axis is RGB or RGBA; None takes a last axis of 3 or 4 for
-        that. Alpha does not decide, and is opaque in the result.
-    noise : NoiseModel, (gain, offset), "auto" or None
-        A model from an earlier run, or the option of this name; None and "auto"
-        estimate it from five evenly spaced slices.
-    alignment : Alignment or None
-        From `estimate_alignment` or an earlier run, in place of the one that the options ask for.
-    progress : callable or None
-        Called as ``progress(done, total)`` after every slice. What it raises ends the run.
-    **options
-        Fields of `FocusStackOptions`.
-
-    Returns
-    -------
-    FocusStackResult
-
-    Raises
-    ------
-    InputError
-        If the stack or an option is refused; the sentence says what to do.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> texture = rng.integers(0, 255, (64, 64)).astype(np.uint8)
-    >>> stack = np.stack([texture, np.full_like(texture, 127)])
-    >>> result = focus_stack(stack)
-    >>> float(np.mean(result.index == 0)), bool(np.abs(result.image - texture.astype(float)).max() <= 1)
-    (1.0, True)
-    """
-    model = noise if isinstance(noise, NoiseModel) else None
-    if noise is not None and model is None:
-        options["noise"] = noise
+    """Do what `focus_stack` does of stacks other than dask arrays."""
     chosen = FocusStackOptions.of(**options)
     return run_to_end(focus_stack_steps(stack, rgb, noise=model, options=chosen, alignment=alignment), progress)
 
@@ -309,8 +268,8 @@ def memory_needed(shape: Sequence[int], dtype: npt.DTypeLike, options: FocusStac
 def warm_up() -> None:
     """Compile or load the kernels of the default method, so that the first run does not wait for them."""
     rng = np.random.default_rng(0)
-    focus_stack(rng.integers(0, 255, (3, 32, 32), np.uint8))
-    focus_stack(rng.integers(0, 255, (3, 32, 32), np.uint16))
+    fused_at_once(rng.integers(0, 255, (3, 32, 32), np.uint8))
+    fused_at_once(rng.integers(0, 255, (3, 32, 32), np.uint16))
 
 
 def read_ahead(slices: Slices) -> Iterator[tuple[int, npt.NDArray[Any]]]:

@@ -64,7 +64,7 @@ def compile_from_the_last(dtype: str, channels: str, options: str) -> None:
     asked = json.loads(options)
     # Which way a run goes is seen late; what only light on its way through a specimen needs comes after the rest.
     ways = ("opaque", "transparent") if asked["light"] == "auto" else (asked["light"],)
-    compile_from_the_last_call(*[partial(pipeline.focus_stack, stack, **{**asked, "light": way}) for way in ways])
+    compile_from_the_last_call(*[partial(pipeline.fused_at_once, stack, **{**asked, "light": way}) for way in ways])
 
 
 def under_way() -> bool:

@@ -13,7 +13,7 @@ since a tile uses all cores and its memory is what the plan promises.
 
 from .decisions import Decisions, decide
 from .heights import coarse_of, maps_of, pieces_seen, refined_of, solved_grid
-from .lazy import TiledResult, focus_stack_tiled, lazy_result
+from .lazy import TiledResult, focus_stack_tiled, lazy_focus_stack, lazy_result
 from .plan import BASE_BYTES, Tile, TilePlan, plan_tiles
 from .readers import ArrayReader, DaskReader, PartReader, Reader, SliceReader, reader_of
 from .run import TiledRun
@@ -37,6 +37,7 @@ __all__ = [
     "coarse_of",
     "decide",
     "focus_stack_tiled",
+    "lazy_focus_stack",
     "lazy_result",
     "maps_of",
     "pieces_seen",

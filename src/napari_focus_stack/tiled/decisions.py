@@ -46,6 +46,11 @@ class Decisions:
         return self._number("phase: largest share")
 
     @property
+    def mean_transparent(self) -> float:
+        """What share of the specimen is a transparent one, 0 to 1."""
+        return self._number("phase: mean share")
+
+    @property
     def in_part(self) -> bool:
         """Whether a part of the specimen is a transparent one, and a part is not."""
         return self.transparent > 0 and self._number("phase: smallest share") < 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..options import FocusStackOptions
-from ..result import Part
+from ..result import FocusStackResult, Part
 from ..sharpness import SharpnessReport
 from .decisions import Decisions
 from .heights import coarse_of, maps_of, pieces_seen, refined_of, solved_grid
@@ -121,6 +121,39 @@ def focus_stack_tiled(
     """
     run = tiled_run(stack, rgb, memory=memory, tile=tile, decisions=decisions, options=FocusStackOptions.of(**options))
     return lazy_result(run, reader_of(stack))
+
+
+def lazy_focus_stack(stack: Any, rgb: bool | None, options: FocusStackOptions) -> FocusStackResult:
+    """Return what `focus_stack` does of a dask array: the same record, of dask arrays."""
+    run = tiled_run(stack, rgb, options=options)
+    found = lazy_result(run, reader_of(stack))
+    return FocusStackResult(
+        image=found.image,
+        index=found.index,
+        height=found.height,
+        confidence=found.confidence,
+        sharpness=_LazySharpness(found),
+        noise=run.decisions.noise,
+        options=options,
+        transparent=run.decisions.mean_transparent,
+        chosen=run.decisions.chosen,
+    )
+
+
+class _LazySharpness(SharpnessReport):
+    """The report of an image in tiles, computed when it is first looked at."""
+
+    def __init__(self, result: TiledResult) -> None:
+        object.__setattr__(self, "_result", result)
+
+    def __getattr__(self, name: str) -> Any:
+        names = [field.name for field in fields(SharpnessReport)]
+        if name not in names:
+            raise AttributeError(name)
+        report = self.__dict__["_result"].sharpness()
+        for one in names:
+            object.__setattr__(self, one, getattr(report, one))
+        return getattr(report, name)
 
 
 def lazy_result(run: TiledRun, reader: Reader) -> TiledResult:
