@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from napari_focus_stack import InputError, analysis, focus_stack, focus_stack_tiled
+from napari_focus_stack import (
+    InputError,
+    analysis,
+    focus_stack,
+    focus_stack_tiled,
+    level_height,
+    measure_surface,
+    trusted_pixels,
+)
 from napari_focus_stack.fusion import whole_pixels
 from napari_focus_stack.synthetic import make_scene
 from napari_focus_stack.tiled import plan_tiles
@@ -201,6 +209,9 @@ def test_a_dask_array_is_fused_when_results_are_asked_for():
     np.testing.assert_allclose(lazy.sharpness.per_slice, whole.sharpness.per_slice, rtol=1e-5)
     assert lazy.sharpness.gain == pytest.approx(whole.sharpness.gain, rel=1e-4)
     assert (lazy.noise, lazy.chosen, lazy.transparent) == (whole.noise, whole.chosen, whole.transparent)
+    assert measure_surface(lazy.height, lazy.confidence) == measure_surface(whole.height, whole.confidence)
+    levelled = [level_height(one.height, trusted_pixels(one.height, one.confidence)) for one in (lazy, whole)]
+    np.testing.assert_array_equal(*levelled)
 
 
 @pytest.mark.parametrize(

@@ -205,12 +205,14 @@ def trusted_pixels(
     """
     if not 0 <= trust <= 1:
         raise InputError(f"trust must be a confidence from 0 to 1, got {trust:g}.")
+    # Results of a dask array are lazy.
+    height = np.asarray(height)
     known = np.isfinite(height)
     if confidence is None:
         return known
     if np.shape(confidence) != np.shape(height):
         raise InputError(f"height and confidence must have one shape, got {height.shape} and {confidence.shape}.")
-    known &= confidence >= trust
+    known &= np.asarray(confidence) >= trust
     return known
 
 
@@ -294,6 +296,7 @@ def level_height(height: FloatImage, trusted: Mask, form: str = "plane") -> Floa
     >>> bool(np.abs(level_height(tilted, trusted_pixels(tilted))).max() < 1e-4)
     True
     """
+    height, trusted = np.asarray(height), np.asarray(trusted)
     if not _known_form(form).powers:
         return np.array(height, np.float32)
     return np.asarray(height - fit_form(height, trusted, form).surface(), np.float32)
@@ -389,6 +392,8 @@ def measure_surface(
     >>> f"{report.levelled.Sq:.2f} {report.unit}, tilted by {report.slope_per_px[1]:.2f} for a pixel"
     '1.41 µm, tilted by 0.02 for a pixel'
     """
+    # Once, if they are lazy.
+    height, confidence = np.asarray(height), None if confidence is None else np.asarray(confidence)
     trusted = trusted_pixels(height, confidence, trust)
     heights = np.asarray(height, np.float32) * np.float32(z_step)
     s_px, l_px = (_cutoffs(name, value) for name, value in (("S", s_filter_px), ("L", l_filter_px)))
