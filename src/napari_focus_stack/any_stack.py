@@ -62,6 +62,7 @@ def focus_stack(
 
     Examples
     --------
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> texture = rng.integers(0, 255, (64, 64)).astype(np.uint8)
     >>> stack = np.stack([texture, np.full_like(texture, 127)])

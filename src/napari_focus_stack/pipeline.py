@@ -239,7 +239,7 @@ def memory_needed(shape: Sequence[int], dtype: npt.DTypeLike, options: FocusStac
     Parameters
     ----------
     shape : sequence of int
-        (z, y, x) or (z, y, x, c). The number of slices does not matter, but that three need a little more.
+        (z, y, x) or (z, y, x, c). The number of slices does not matter, but that two and three need a little more.
     dtype : numpy dtype
     options : FocusStackOptions or None
 
@@ -259,9 +259,9 @@ def memory_needed(shape: Sequence[int], dtype: npt.DTypeLike, options: FocusStac
     # The slice as it was put back, and the pixels it covers, with a pyramid of them.
     aligned = bool(options and options.aligns)
     per_channel = 12 + (3.2 + 2 * rims) * kind.dtype.itemsize + following + aligned * kind.dtype.itemsize
-    shared = 35.4 + 5.4 * denoise + 5 * rims + 2.5 * aligned
-    # Whole pixels of three slices are kept while all else is, too.
-    few = 16 if shape[0] == 3 else 0
+    shared = 35.4 + 20 * denoise + 5 * rims + 2.5 * aligned
+    # Whole pixels of two or three slices are kept while all else is, too; two cannot be transparent.
+    few = {2: 12, 3: 16}.get(shape[0], 0)
     return int(pixels * (per_channel * kind.channels + shared + few))
 
 
