@@ -11,7 +11,7 @@ from .options import FocusStackOptions
 from .pipeline import fused_at_once
 from .result import FocusStackResult
 from .slices import StackLike
-from .tiled import check_options, lazy_focus_stack
+from .tiled import DaskReader, check_options, lazy_focus_stack, reader_of
 
 if TYPE_CHECKING:
     from .alignment.record import Alignment
@@ -51,9 +51,10 @@ def focus_stack(
     -------
     FocusStackResult
         Of a dask array image, index, height and confidence are dask arrays with the same pixels, computed when
-        they are asked for, as is the sharpness: see `focus_stack_tiled`, which takes a memory budget. What needs the
-        whole image at once is computed at once nevertheless: a noise model, an alignment or `progress` that is given,
-        slices that are to be aligned, `mend_rims`, and the methods "height" and "decision-map".
+        they are asked for, as is the sharpness; warnings are not known then. See `focus_stack_tiled`, which takes
+        a memory budget. What needs the whole image at once is computed at once nevertheless: a noise model, an
+        alignment or `progress` that is given, slices that are to be aligned, `mend_rims`, and the methods "height"
+        and "decision-map".
 
     Raises
     ------
@@ -82,20 +83,11 @@ def focus_stack(
         model is None
         and alignment is None
         and progress is None
-        and _is_dask(stack)
+        and isinstance(reader_of(stack), DaskReader)
         and _runs_in_tiles(chosen := FocusStackOptions.of(**options))
     ):
         return lazy_focus_stack(stack, rgb, chosen)
     return fused_at_once(stack, rgb, model=model, alignment=alignment, progress=progress, **options)
-
-
-def _is_dask(stack: Any) -> bool:
-    # Dask is not imported to see that something is none of its arrays.
-    if type(stack).__module__.partition(".")[0] != "dask":
-        return False
-    import dask.array as da
-
-    return isinstance(stack, da.Array)
 
 
 def _runs_in_tiles(options: FocusStackOptions) -> bool:

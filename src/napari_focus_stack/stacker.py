@@ -49,7 +49,7 @@ class FocusStacker:
     Notes
     -----
     Memory is about 60 bytes for every pixel of one 16-bit gray slice, results
-    included, whatever the number of slices (72 for three alone); `pipeline.memory_needed` tells it for
+    included, whatever the number of slices (72 for two or three alone); `pipeline.memory_needed` tells it for
     other kinds. The order of the slices matters for the height; for the image only of transparent and of
     fluorescent specimens, and where `mend_rims` is asked for.
 

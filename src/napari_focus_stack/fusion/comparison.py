@@ -20,8 +20,6 @@ from .sweep import FocalSweep, Ratio, SliceMean, SweepFilter
 _SAMPLED = 1 << 17
 
 Move = Callable[[FloatImage, int, Block, FloatImage], None]
-
-
 Pyramid = list[FloatImage]
 
 
@@ -54,6 +52,8 @@ class Comparison(ABC):
 
     # Begins the names of its numbers of the whole image.
     name: str
+    # What the mean keeps of the fused image.
+    _through: SweepFilter
 
     def __init__(self, channel: int, sharp: FloatImage, mean: SliceMean) -> None:
         self.channel, self.mean = channel, mean
@@ -61,11 +61,6 @@ class Comparison(ABC):
         self._ground = np.float32(self._number("ground", lambda: float(np.median(mean.sampled(channel)))))
         # Of all blocks, once a number of the whole image was taken. What is seen is made anew: it costs less than room.
         self._compared: list[_Compared | None] = []
-
-    @property
-    @abstractmethod
-    def _through(self) -> SweepFilter:
-        """What the mean keeps of the fused image."""
 
     @abstractmethod
     def _expected(self, sweep: FocalSweep, number: int, sharp: FloatImage) -> FloatImage:

@@ -117,15 +117,11 @@ class _ChannelLight(Comparison):
         super().__init__(channel, sharp, mean)
         self._heights = heights
         self._growth = self._number("growth", self._own_growth)
-        self._filter = SweepFilter.of(mean.count, 2 * self._growth)
+        self._through = SweepFilter.of(mean.count, 2 * self._growth)
         self._ratios = [
             Ratio(*self._number("ratio", partial(self._numbers_of_ratio, level), f", level {level}"))
             for level in range(mean.levels)
         ]
-
-    @property
-    def _through(self) -> SweepFilter:
-        return self._filter
 
     def _numbers_of_ratio(self, level: int) -> tuple[float, ...]:
         return self._ratio(level).as_tuple()

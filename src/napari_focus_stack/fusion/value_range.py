@@ -86,6 +86,8 @@ class ValueRange:
             for area in (block.core, moved_to(rim, block.window))
         )
         shape = around[0].stop - around[0].start, around[1].stop - around[1].start
+        # In one piece, which is what kernels are compiled for.
+        coarse = np.ascontiguousarray(by[rim])
         columns = slice(core[1].start - around[1].start, core[1].stop - around[1].start)
         # Numbers of up to 16 bits, and their differences, are exact in float32.
         exact = np.float32 if self._low.dtype.itemsize <= 2 and self._low.dtype.kind != "f" else np.float64
@@ -96,7 +98,7 @@ class ValueRange:
                 most *= np.float32(scaling.scale)
             most = most.astype(np.float32, copy=False)
             seen = slice(rows.start - around[0].start, rows.stop - around[0].start)
-            step = expanded_rows(by[rim], shape, seen)[:, columns]
+            step = expanded_rows(coarse, shape, seen)[:, columns]
             np.minimum(step, most, out=step)
             plane[here] += np.maximum(step, np.negative(most, out=most), out=step)
 

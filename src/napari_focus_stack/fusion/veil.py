@@ -59,15 +59,11 @@ class _Veils(Comparison):
     def __init__(self, channel: int, sharp: FloatImage, mean: SliceMean) -> None:
         super().__init__(channel, sharp, mean)
         growth = self._number("growth", self._growth)
-        self._filter = SweepFilter.of(mean.count, 2 * growth).at_any_height()
+        self._through = SweepFilter.of(mean.count, 2 * growth).at_any_height()
         self._misfit = [
             np.float32(self._number("misfit", partial(self._misfit_of, level), f", level {level}"))
             for level in range(mean.levels)
         ]
-
-    @property
-    def _through(self) -> SweepFilter:
-        return self._filter
 
     def _growth(self) -> float:
         mean = reduce(self.mean.of(self.channel))
