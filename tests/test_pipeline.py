@@ -123,6 +123,28 @@ def test_a_first_look_at_some_slices_decides_nothing():
     np.testing.assert_array_equal(stacker.result().image, whole.image)
 
 
+@pytest.mark.parametrize(("scene", "dark"), [("beads", True), ("bumps", False), ("cells", False)])
+def test_a_glimpse_spares_dark_stacks_the_first_look(scene, dark):
+    stack = make_scene(scene, (128, 128), 10, "low", 0).stack
+    noise = focus_stack(stack).noise
+    plainly, stacker = (FocusStacker(stack.shape, noise=noise) for _ in range(2))
+    stacker.glimpse(stack)
+    assert stacker.looks_first != dark
+    for image in stack:
+        plainly.add(image)
+        stacker.add(image)
+    np.testing.assert_array_equal(stacker.result().image, plainly.result().image)
+    np.testing.assert_array_equal(stacker.result().height, plainly.result().height)
+
+
+def test_a_glimpse_tells_nothing_of_slices_with_holes():
+    stack = make_scene("beads", (128, 128), 10, "low", 0).stack.astype(np.float32)
+    stack[3, 16, 16] = np.nan
+    stacker = FocusStacker(stack.shape, noise=focus_stack(stack).noise)
+    stacker.glimpse(stack)
+    assert stacker.looks_first
+
+
 @pytest.mark.parametrize("kind", ["array", "memmap", "part of a memmap", "every second column"])
 def test_only_what_lies_in_memory_is_at_hand(kind, tmp_path):
     array = np.zeros((4, 8, 8), np.uint8)

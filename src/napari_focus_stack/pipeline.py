@@ -167,6 +167,8 @@ def _fused(
     stacker = FocusStacker(shape, options, noise, rgb=rgb, alignment=alignment)
     done = len(slices) if estimating else 0
     if slices.at_hand and stacker.looks_first:
+        stacker.glimpse(slices[k] for k in range(len(slices)))
+    if slices.at_hand and stacker.looks_first:
         at_once = min(thread_count(), _MOST_LOOKED_AT_ONCE)
         for k in range(0, len(slices), at_once):
             stacker.look(*(slices[n] for n in range(k, min(k + at_once, len(slices)))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -33,11 +33,14 @@ from .result import FocusStackResult, Part
 from .scaling import Scaling
 from .sharpness import FOCUS_LEVEL, SharpnessReport, focus_from_energies, sharpness
 from .slices import SliceKind
-from .transparent.phase import LEAST_LEVELS, PhaseTracker, at_half_size
+from .transparent.phase import LEAST_LEVELS, PhaseTracker, at_half_size, surely_dark
 from .whole_image import Whole
 
 # How far around a pixel lies what decides about its height, in px.
 HEIGHT_REACH_PX = 64
+
+# Of so many rows and columns each one tells how bright a stack is.
+_GLIMPSED = 16
 
 
 class Run:
@@ -94,7 +97,8 @@ class Run:
         # Two slices do not tell blur from phase, nor does a pyramid without a second level.
         if slices == 2 or self.analysis.levels < LEAST_LEVELS:
             light = light if light == "glowing" else "opaque"
-        self._open = light == AUTO
+        # Whether a first look is to tell the light.
+        self.open = light == AUTO
         self._first_look: PhaseTracker | None = None
         self._looking: list[SliceAnalysis] = []
         self._looked = 0
@@ -156,7 +160,7 @@ class Run:
 
     def look(self, images: Sequence[npt.NDArray[Any]]) -> None:
         """Take a first look at the next slices, all of them at once: each needs one thread then, and no other waits."""
-        if not self._open or self.count:
+        if not self.open or self.count:
             return
         if self._first_look is None:
             self._first_look = self._phase(AUTO, only_share=True)
@@ -170,6 +174,16 @@ class Run:
         for analysis in seen:
             analysis.let_go()
         self._looked += len(images)
+
+    def glimpse(self, images: Iterable[npt.NDArray[Any]]) -> None:
+        """Spare the first look where some pixels of all slices tell that the stack is too dark to be transparent."""
+        if not self.open or self.count:
+            return
+        some = [self.kind.checked(image)[::_GLIMPSED, ::_GLIMPSED, self.analysis.deciding] for image in images]
+        scaling = self.analysis.scaling
+        intensity = float(np.mean([scaling.to_kernel(pixels).mean() for pixels in some]))
+        if surely_dark(intensity, scaling.gray_range(self.noise)):
+            self._light, self._sure, self.open = "opaque", True, False
 
     def _use_first_look(self) -> None:
         """Leave out what is of no use in the light that the first look has found."""

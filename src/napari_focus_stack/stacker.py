@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -110,14 +111,11 @@ class FocusStacker:
             cannot be told because no pixel is finite.
         """
         array = np.asarray(image)
-        if self._run is not None:
-            self._run.add(array, stays=stays)
+        run = self._ready(array)
+        if run is not None:
+            run.add(array, stays=stays)
             return
-        kind, slices = self._kind(array)
-        if self._noise is not None:
-            self._run = Run(kind, slices, self.options, self._noise, self._alignment, self.whole)
-            self._run.add(array, stays=stays)
-            return
+        _, slices = self._kind(array)
         if self._pending:
             kind_of_first, _ = self._kind(self._pending[0])
             kind_of_first.checked(array)
@@ -130,9 +128,21 @@ class FocusStacker:
     @property
     def looks_first(self) -> bool:
         """Whether a first look at every slice saves work, where it costs no reading."""
+        if self._run is not None and not self._run.open:
+            return False
         known = self._noise is not None and self.options.light == AUTO and len(self._shape) > 2
         # Slices are not warped twice.
         return known and (self._alignment is None or self._alignment.changes_nothing)
+
+    def glimpse(self, images: Iterable[npt.ArrayLike]) -> None:
+        """Take a glimpse at all slices, after which no `look` is needed if they are dark: then they are opaque.
+
+        Needs a noise model.
+        """
+        arrays = [np.asarray(image) for image in images]
+        run = self._ready(arrays[0])
+        if run is not None:
+            run.glimpse(arrays)
 
     def look(self, *images: npt.ArrayLike) -> None:
         """Take a first look at the next slices, in order along z: at all of them before the first `add`, or at none.
@@ -141,10 +151,9 @@ class FocusStacker:
         same, and may be asked for when all slices were added. Needs a noise model.
         """
         arrays = [np.asarray(image) for image in images]
-        if self._run is None and self._noise is not None:
-            self._run = Run(*self._kind(arrays[0]), self.options, self._noise, self._alignment, self.whole)
-        if self._run is not None:
-            self._run.look(arrays)
+        run = self._ready(arrays[0])
+        if run is not None:
+            run.look(arrays)
 
     def revisit(self, k: int, image: npt.ArrayLike) -> None:
         """Show slice k again, for methods of two `visits`; after the last `add`, in any order."""
@@ -163,6 +172,12 @@ class FocusStacker:
     def part(self) -> Part:
         """Return what a part of a larger image gives, for the core of its `whole`; methods of one visit only."""
         return self._begun().part()
+
+    def _ready(self, image: npt.NDArray[Any]) -> Run | None:
+        """Return the run, begun by its first slice where the noise is known."""
+        if self._run is None and self._noise is not None:
+            self._run = Run(*self._kind(image), self.options, self._noise, self._alignment, self.whole)
+        return self._run
 
     def _begun(self) -> Run:
         if self.count == 0:

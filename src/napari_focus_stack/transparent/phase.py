@@ -102,6 +102,9 @@ _LEAST_CHANGE = 0.1
 # blood smear. Beads on a dark ground, whose crossing blurs turn over up to 0.09, have 0.04 to 0.11.
 _DARK, _BRIGHT = 0.3, 0.45
 
+# What the mean of some pixels may be off that of all of them.
+_OFF = 0.02
+
 # Correlation of neighbouring slices, from none to full. Below it they are too far apart: a turn cannot be told from
 # a move, which the second pair is for, and means of two are blurred.
 _WHEN_STEADY, _WHEN_MOVING = (0.12, 0.18), (0.3, 0.5)
@@ -357,8 +360,7 @@ class PhaseTracker:
 
     def brightness(self) -> float:
         """Return where the mean intensity lies between the darkest, 0, and the brightest, 1."""
-        low, high = self._gray_range
-        return (self._mean_intensity - low) / max(high - low, 1e-30)
+        return _brightness(self._mean_intensity, self._gray_range)
 
     def turned_over(self) -> float:
         """Return the share of contrast that is bright in some slice and dark in another."""
@@ -414,6 +416,25 @@ class PhaseTracker:
         if self._stained():
             return self._of_contrast, self._contrast_tells
         return self._of_change, self._change_tells
+
+
+def surely_dark(intensity: float, gray_range: tuple[float, float]) -> bool:
+    """Return whether a stack of such a mean intensity, told by some of its pixels, is too dark to be transparent.
+
+    Intensities are scaled; one that is not finite tells nothing.
+
+    Examples
+    --------
+    >>> surely_dark(20.0, (0.0, 200.0)), surely_dark(60.0, (0.0, 200.0)), surely_dark(float("nan"), (0.0, 200.0))
+    (True, False, False)
+    """
+    return _brightness(intensity, gray_range) < _DARK - _OFF
+
+
+def _brightness(intensity: float, gray_range: tuple[float, float]) -> float:
+    """Return where an intensity lies between the darkest, 0, and the brightest, 1."""
+    low, high = gray_range
+    return (intensity - low) / max(high - low, 1e-30)
 
 
 def half_way(maps: HeightMaps, slices: int) -> HeightMaps:
