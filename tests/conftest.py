@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from importlib import import_module
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -17,6 +19,9 @@ settings.load_profile("suite")
 if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
     # Without a display Qt would end the process; offscreen it has windows, but no OpenGL.
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+# napari resets its settings before every window of a test: not those of who runs the tests.
+os.environ["NAPARI_CONFIG"] = ""
 
 OFFSCREEN = os.environ.get("QT_QPA_PLATFORM") == "offscreen"
 
@@ -61,6 +66,23 @@ else:
     @pytest.fixture
     def window_libraries() -> None:
         """Ask for the libraries of the window; they are here."""
+
+    @pytest.fixture(scope="session")
+    def napari_once() -> Iterator[None]:
+        """Find plugins once: every window would read all their manifests anew."""
+        from npe2 import PluginManager
+
+        import_module("napari_focus_stack.napari_plugin.widget")
+        import_module("napari._qt.qt_viewer")
+        PluginManager.instance().discover(include_npe1=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(PluginManager, "discover", lambda *_, **__: 0)
+            yield
+
+    @pytest.fixture
+    def make_napari_viewer(napari_once: None, make_napari_viewer: Any) -> Any:
+        """Return napari's own fixture."""
+        return make_napari_viewer
 
     @pytest.fixture(autouse=OFFSCREEN)
     def _no_opengl(monkeypatch: pytest.MonkeyPatch) -> None:
