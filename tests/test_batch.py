@@ -1,24 +1,18 @@
 """Many stacks in one run: each as if it were alone, and a bad one does not stop the rest."""
 
 import csv
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tifffile
 import zarr
 
+from command_line import command
 from napari_focus_stack import focus_stack
 from napari_focus_stack.io import find_positions
 from napari_focus_stack.io.zarr_image import make_array, write_metadata
 
 POINTS = 3
-
-
-def command(*arguments):
-    words = [sys.executable, "-m", "napari_focus_stack", "fuse", *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True)
 
 
 def table(path):
@@ -52,8 +46,8 @@ def test_a_time_series_becomes_one_image_with_time_and_channels(series, tmp_path
     size = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2.0}
     tifffile.imwrite(path, series, ome=True, photometric="minisblack", metadata={"axes": "TZCYX", **size})
     image, index, summary = tmp_path / f"f{ending}", tmp_path / f"i{ending}", tmp_path / "t.csv"
-    run = command(path, "-o", image, "--index", index, "--report", summary)
-    assert run.returncode == 0, run.stderr
+    run = command("fuse", path, "-o", image, "--index", index, "--report", summary)
+    assert run.status == 0, run.stderr
     if ending == ".tif":
         with tifffile.TiffFile(image) as tif:
             assert tif.series[0].axes == "TCYX"
@@ -89,8 +83,8 @@ def test_an_ome_zarr_time_series_does_too_and_survives_a_broken_point(series, tm
     (broken,) = [p for p in (path / "0").rglob("*") if p.is_file() and str(p).endswith("1/2/1/0/0")]
     broken.write_bytes(b"no chunk")
     image, summary = tmp_path / "f.ome.zarr", tmp_path / "t.csv"
-    run = command(path, "-o", image, "--report", summary)
-    assert run.returncode == 3
+    run = command("fuse", path, "-o", image, "--report", summary)
+    assert run.status == 3
     assert "T1 failed" in run.stderr and "damaged" in run.stderr
     found = zarr.open(str(image), mode="r")["0"][:]
     for t in (0, 2):
@@ -105,8 +99,10 @@ def test_a_folder_of_folders_gives_a_result_for_each(series, tmp_path):
         for z, image in enumerate(series[t, :, 0]):
             tifffile.imwrite(tmp_path / "in" / f"well {t}" / f"z{z}.tif", image)
     (tmp_path / "in" / "well 1" / "z2.tif").write_bytes(b"II*\0")
-    run = command(tmp_path / "in", "-o", tmp_path / "out" / "{name}.tif", "--report", tmp_path / "t.csv", "--quiet")
-    assert run.returncode == 3
+    run = command(
+        "fuse", tmp_path / "in", "-o", tmp_path / "out" / "{name}.tif", "--report", tmp_path / "t.csv", "--quiet"
+    )
+    assert run.status == 3
     assert run.stdout == "" and run.stderr.count("\n") == 1 and "well 1 failed" in run.stderr
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["well 0.tif", "well 2.tif"]
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "out" / "well 2.tif"), focus_stack(series[2, :, 0]).image)
@@ -126,8 +122,8 @@ def test_a_folder_of_folders_gives_a_result_for_each(series, tmp_path):
 def test_what_cannot_be_done_is_said_in_a_sentence(tmp_path, output, report, sentence):
     for name in "ab":
         (tmp_path / "in" / name).mkdir(parents=True)
-    run = command(tmp_path / "in", "-o", tmp_path / output, "--report", tmp_path / report)
-    assert run.returncode == 1 and run.stderr.count("\n") == 1
+    run = command("fuse", tmp_path / "in", "-o", tmp_path / output, "--report", tmp_path / report)
+    assert run.status == 1 and run.stderr.count("\n") == 1
     assert sentence in run.stderr
 
 

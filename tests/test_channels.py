@@ -1,8 +1,6 @@
 """Names of channels, positions in one file, and sequences of images opened by dask-image."""
 
 import json
-import subprocess
-import sys
 
 import dask
 import numpy as np
@@ -11,15 +9,11 @@ import tifffile
 import zarr
 from PIL import Image
 
+from command_line import command
 from napari_focus_stack import InputError, focus_stack, focus_stack_tiled
 from napari_focus_stack.io import find_positions, lazy_images, read_stack
 
 NAMES = ("DAPI", "GFP, 488 nm")
-
-
-def command(*arguments):
-    words = [sys.executable, "-m", "napari_focus_stack", "fuse", *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +38,8 @@ def ome_tiff(stack, tmp_path):
 @pytest.mark.parametrize("ending", [".ome.tif", ".ome.zarr"])
 def test_names_of_channels_are_kept(ome_tiff, tmp_path, ending, tiles):
     fused, report = tmp_path / f"f{ending}", tmp_path / "r.json"
-    run = command(ome_tiff, "-o", fused, "--report", report, *tiles)
-    assert run.returncode == 0, run.stderr
+    run = command("fuse", ome_tiff, "-o", fused, "--report", report, *tiles)
+    assert run.status == 0, run.stderr
     if ending == ".ome.tif":
         with tifffile.TiffFile(fused) as tif:
             channels = tifffile.xml2dict(tif.ome_metadata)["OME"]["Image"]["Pixels"]["Channel"]
@@ -79,7 +73,7 @@ def test_a_time_series_keeps_them(stack, tmp_path):
     series = np.stack([stack, stack])
     names = {"axes": "TZCYX", "Channel": {"Name": list(NAMES)}}
     tifffile.imwrite(path, series, ome=True, photometric="minisblack", metadata=names)
-    assert command(path, "-o", tmp_path / "f.ome.tif").returncode == 0
+    assert command("fuse", path, "-o", tmp_path / "f.ome.tif").status == 0
     with tifffile.TiffFile(tmp_path / "f.ome.tif") as tif:
         channels = tifffile.xml2dict(tif.ome_metadata)["OME"]["Image"]["Pixels"]["Channel"]
     assert tuple(channel["Name"] for channel in channels) == NAMES
@@ -98,15 +92,15 @@ def test_positions_in_one_file_are_fused_one_by_one(stack, tmp_path):
     timed = np.stack([second[::-1], second])
     path = tmp_path / "stage.ome.tif"
     positions_file(path, [first, second, timed], ["Pos/1", "Pos 2", "Pos 3"])
-    run = command(path, "-o", tmp_path / "{name}.tif", "--report", tmp_path / "t.csv")
-    assert run.returncode == 0, run.stderr
+    run = command("fuse", path, "-o", tmp_path / "{name}.tif", "--report", tmp_path / "t.csv")
+    assert run.status == 0, run.stderr
     expected = {"Pos-1": first, "Pos 2": second, "Pos 3 T0": timed[0], "Pos 3 T1": timed[1]}
     assert {p.stem for p in tmp_path.glob("Pos*")} == set(expected)
     for name, pixels in expected.items():
         np.testing.assert_array_equal(tifffile.imread(tmp_path / f"{name}.tif"), focus_stack(pixels).image)
-    assert "needs {name} in it" in command(path, "-o", tmp_path / "f.tif").stderr
-    cluster = command(path, "-o", tmp_path / "{name}.tif", "--scheduler", "tcp://localhost:1")
-    assert cluster.returncode == 1 and "not on a cluster" in cluster.stderr
+    assert "needs {name} in it" in command("fuse", path, "-o", tmp_path / "f.tif").stderr
+    cluster = command("fuse", path, "-o", tmp_path / "{name}.tif", "--scheduler", "tcp://localhost:1")
+    assert cluster.status == 1 and "not on a cluster" in cluster.stderr
 
 
 def test_positions_of_one_name_are_told_apart(stack, tmp_path):

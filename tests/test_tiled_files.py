@@ -13,6 +13,7 @@ import pytest
 import tifffile
 import zarr
 
+from command_line import command
 from napari_focus_stack import FocusStackOptions, InputError, focus_stack
 from napari_focus_stack.io import PixelSize, read_stack
 from napari_focus_stack.io.tile_pieces import TilePieces
@@ -169,7 +170,8 @@ def test_ome_zarr_has_a_pyramid_and_pixel_sizes_and_comes_back(stack, tmp_path, 
         path, stack, imagej=True, resolution=(4, 4), metadata={"axes": "ZYX", "unit": "um", "spacing": 2.0}
     )
     flags = ["--tile", 256, "--levels", 2, "--height-unit", "um", "--zarr-format", version]
-    command("fuse", path, "-o", tmp_path / "f.ome.zarr", "--height", tmp_path / "h.ome.zarr", *flags)
+    run = command("fuse", path, "-o", tmp_path / "f.ome.zarr", "--height", tmp_path / "h.ome.zarr", *flags)
+    assert run.status == 0, run.stderr
     group = zarr.open(str(tmp_path / "f.ome.zarr"), mode="r")
     attributes = dict(group.attrs)
     image = attributes.get("ome", attributes)["multiscales"][0]
@@ -185,14 +187,10 @@ def test_ome_zarr_has_a_pyramid_and_pixel_sizes_and_comes_back(stack, tmp_path, 
         np.testing.assert_array_equal(again[0], group["0"][:])
 
 
-def command(*arguments, check=True):
-    words = [sys.executable, "-m", "napari_focus_stack", *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True, check=check)
-
-
 def test_a_tiled_tiff_is_the_same_image(tiff, whole, tmp_path):
-    command("fuse", tiff, "-o", tmp_path / "f.ome.tif", "--index", tmp_path / "i.tif", "--report", tmp_path / "r.json",
-            "--tile", 200, "--levels", 2)  # fmt: skip
+    outputs = ("-o", tmp_path / "f.ome.tif", "--index", tmp_path / "i.tif", "--report", tmp_path / "r.json")
+    run = command("fuse", tiff, *outputs, "--tile", 200, "--levels", 2)
+    assert run.status == 0, run.stderr
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "f.ome.tif"), whole.image)
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "i.tif"), whole.index)
     assert json.loads((tmp_path / "r.json").read_text())["tiles"]["counts"] == [3, 2]
@@ -212,6 +210,7 @@ def test_a_killed_run_leaves_no_broken_file_and_is_resumed(tiff, whole, tmp_path
     run.wait()
     assert not any(path.exists() for path in outputs(tmp_path).values())
     again = command(*words, "--resume")
+    assert again.status == 0, again.stderr
     assert "known from before" in again.stdout
     assert_same(whole, tmp_path)
 
@@ -229,8 +228,8 @@ def test_a_killed_run_leaves_no_broken_file_and_is_resumed(tiff, whole, tmp_path
 )
 def test_what_cannot_be_done_in_tiles_is_said(tiff, tmp_path, flags, sentence):
     flags = [str(tmp_path / flag) if flag.startswith("f.") else flag for flag in flags]
-    run = command("fuse", tiff, *flags, check=False)
-    assert run.returncode == 1 and sentence in run.stderr and run.stderr.count("\n") == 1
+    run = command("fuse", tiff, *flags)
+    assert run.status == 1 and sentence in run.stderr and run.stderr.count("\n") == 1
     assert [p.name for p in tmp_path.iterdir()] == ["stack.tif"]
 
 
