@@ -37,6 +37,15 @@ def _missing() -> str:
 
 MISSING = _missing()
 
+
+@pytest.fixture(scope="session", autouse=True)
+def one_compiler() -> Iterator[None]:
+    """Compile kernels in the processes of the tests: other tests use the cores that a second Python would start on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("napari_focus_stack.second_compiler.start_python", lambda *_: None)
+        yield
+
+
 pytest_plugins = ["windows"]
 
 if MISSING:

@@ -148,7 +148,7 @@ def test_confidence_tells_the_truth():
     for name in ("plane", "bumps", "step", "weak-texture", "colour"):
         for noise in ("low", "high"):
             for seed in (8, 9):
-                scene = make_scene(name, (192, 192), 20, noise, seed)
+                scene = make_scene(name, (144, 144), 20, noise, seed)
                 result = focus_stack(scene.stack, rgb=scene.rgb)
                 confidence.append(result.confidence[16:-16, 16:-16].ravel())
                 right.append(np.abs(result.height - scene.height)[16:-16, 16:-16].ravel() <= 1)

@@ -184,8 +184,8 @@ def test_heights_of_a_transparent_specimen_end_where_they_do_in_memory():
 
 
 def test_pictures_transparent_in_part_do():
-    cells, bumps = (make_scene(name, (400, 1700), 6, seed=2).stack for name in ("cells", "bumps"))
-    stack = np.concatenate([cells[:, :, :900], bumps[:, :, 900:]], axis=2)
+    cells, bumps = (make_scene(name, (400, width), 6, seed=2).stack for name, width in (("cells", 900), ("bumps", 800)))
+    stack = np.concatenate([cells, bumps], axis=2)
     tiled = focus_stack_tiled(stack, tile=512, levels=2)
     assert tiled.run.filling.mixed
     # Not all of the picture is seen by any tile.
@@ -240,7 +240,7 @@ def test_the_report_is_that_of_a_run_in_memory():
 
 def test_pixels_corrected_after_the_mean_of_the_slices_are_the_same():
     """Beside a jump of depth veils are lifted."""
-    stack = make_scene("step", shape=(400, 1400), slices=8).stack
+    stack = make_scene("step", shape=(240, 1400), slices=8).stack
     tiled = focus_stack_tiled(stack, tile=512, levels=3)
     assert tiled.plan.counts == (1, 2)
     assert_same(focus_stack(stack, levels=3), computed(tiled))
