@@ -1,6 +1,7 @@
 """Slices that moved are put back where they were, and those that did not are left alone."""
 
 import json
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +19,8 @@ from napari_focus_stack.sharpness import sharpness
 from napari_focus_stack.synthetic import Motion, make_scene
 
 SHAPE, SLICES = (224, 240), 10
+# Of what several tests look at and none writes to.
+cached_scene = cache(make_scene)
 MODELS = [name for name in ALIGN_MODELS if name != "none"]
 
 
@@ -250,7 +253,7 @@ def test_a_still_stack_is_left_alone_bit_for_bit(model, still):
 @pytest.mark.parametrize("match", ["gain", "gain-offset"])
 @pytest.mark.parametrize(("scene", "seed"), [("beads", 5), ("cells", 3), ("bumps", 4)])
 def test_brightness_that_does_not_drift_is_left_alone(scene, seed, match):
-    stack = make_scene(scene, (320, 320), 8, seed=seed).stack
+    stack = cached_scene(scene, (320, 320), 8, seed=seed).stack
     assert estimate_alignment(stack, "none", match).changes_nothing
 
 
@@ -364,7 +367,7 @@ def test_three_strange_slices_in_a_row_are_left_out_and_named(kind, place, movin
     three = [place, place + 1, place + 2]
     stack[three] = {
         "upside down": stack[three][:, ::-1, ::-1],
-        "of another stack": make_scene("step", SHAPE, SLICES, seed=9).stack[three],
+        "of another stack": cached_scene("step", SHAPE, SLICES, seed=9).stack[three],
         "noise": np.random.default_rng(0).integers(0, 65535, (3, *SHAPE)),
     }[kind]
     alignment = estimate_alignment(stack, "auto")
@@ -381,7 +384,7 @@ def test_three_strange_slices_in_a_row_are_left_out_and_named(kind, place, movin
 )
 def test_one_or_two_cells_that_stand_still_are_left_alone(scene, seed, model):
     # What blur and phase do to a cell in a corner is growth, and growth from there a zoom and a shift of the whole.
-    assert estimate_alignment(make_scene(scene, (96, 128), 12, seed=seed).stack, model).changes_nothing
+    assert estimate_alignment(cached_scene(scene, (96, 128), 12, seed=seed).stack, model).changes_nothing
 
 
 @pytest.mark.parametrize(("size", "noise"), [((96, 128), "high"), ((128, 128), "low")])
@@ -395,7 +398,7 @@ def test_slices_of_which_too_little_tells_are_not_taken_for_something_else(size,
 @pytest.mark.parametrize(("size", "seed"), [((96, 128), 2), ((96, 128), 4), ((128, 128), 2)])
 def test_a_little_sand_that_stands_still_is_left_alone(size, seed, model):
     # Blurred, it shows what is mirrored beside it, and seems to shrink by up to .9 px a slice: 5 dB.
-    assert estimate_alignment(make_scene("colour", size, 12, seed=seed).stack, model).changes_nothing
+    assert estimate_alignment(cached_scene("colour", size, 12, seed=seed).stack, model).changes_nothing
 
 
 _FAST = {"shift_px": 1.5, "zoom": 0.005, "turn_deg": 0.1, "gain": 0.03, "jitter_px": 0.1}
@@ -445,16 +448,21 @@ def test_slices_that_stay_are_not_said_to_be_moved():
 
 def test_a_motion_that_too_little_tells_is_said_not_to_be_known():
     # The upper half of a single cell grows upwards.
-    stack = make_scene("cells", (96, 128), 12, seed=2).stack
+    stack = cached_scene("cells", (96, 128), 12, seed=2).stack
     alignment = estimate_alignment(stack, "shift")
     assert alignment.reason == "left alone, for too little tells how slices move"
     assert alignment.warnings[0].startswith("Too little of the picture tells how slices moved from blur that changes")
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_few_cells_that_drift_are_put_back(model):
+@pytest.fixture(scope="module")
+def drifting_cells():
     motion = Motion.drift(12, shift_px=1, jitter_px=0.1, seed=4)
-    scene = make_scene("cells", (160, 160), 12, seed=4, motion=motion)
+    return motion, make_scene("cells", (160, 160), 12, seed=4, motion=motion)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_few_cells_that_drift_are_put_back(model, drifting_cells):
+    motion, scene = drifting_cells
     away = residuals_px(estimate_alignment(scene.stack, model), motion, scene.textured)
     assert away.mean() < 0.5  # 2.9 as they lie
 

@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,10 @@ def test_no_command_escapes_the_tests(page):
     assert others == {"mermaid"} & others, "commands stand in ```sh, examples in ```python, and both run"
 
 
+# The demonstration's, which several commands show.
+cached_scene = cache(make_scene)
+
+
 @pytest.mark.parametrize(
     "page, command", [(p, c) for p in PAGES for c in commands(p)], ids=lambda v: named(v) if isinstance(v, Path) else v
 )
@@ -82,7 +87,8 @@ def test_commands_run(page, command, tmp_path, monkeypatch):
     for display in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(display, raising=False)
     monkeypatch.setattr(sys, "platform", "linux")  # without a display, `demo` opens no window there
-    stack = make_scene("bumps", (64, 80), 6).stack
+    monkeypatch.setattr("napari_focus_stack.synthetic.make_scene", cached_scene)
+    stack = cached_scene("bumps", (64, 80), 6).stack
     for folder in ("slices", "scan", "wells/A1", "wells/A2"):
         (tmp_path / folder).mkdir(parents=True)
     for k, image in enumerate(stack):

@@ -1,3 +1,5 @@
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,14 @@ from test_fusion import two_halves
 
 def gray_stack(slices=6, shape=(50, 70), dtype=np.uint8, seed=0):
     return np.random.default_rng(seed).integers(0, 255, (slices, *shape)).astype(dtype)
+
+
+@cache
+def scene_stack(name):
+    """Return a stack that several tests look at and none writes to."""
+    stack = make_scene(name, (128, 128), 10, "low", 0).stack
+    stack.flags.writeable = False
+    return stack
 
 
 class Lazy:
@@ -86,10 +96,8 @@ def test_streaming_is_the_whole_stack(method):
 @pytest.mark.parametrize("method", ["laplacian", "height"])
 @pytest.mark.parametrize("kind", ["bumps", "cells", "both"])
 def test_a_stack_in_memory_is_looked_at_twice_to_the_same_end(kind, method):
-    def make(name):
-        return make_scene(name, (128, 128), 10, "low", 0).stack
-
-    stack = np.concatenate([make("bumps"), make("cells")], axis=2) if kind == "both" else make(kind)
+    both = kind == "both"
+    stack = np.concatenate([scene_stack("bumps"), scene_stack("cells")], axis=2) if both else scene_stack(kind)
     lazy = Lazy(stack)
     here, there = focus_stack(stack, method=method), focus_stack(lazy, method=method)
     assert (here.transparent == 0, here.transparent == 1) == (kind == "bumps", kind == "cells")
@@ -101,7 +109,7 @@ def test_a_stack_in_memory_is_looked_at_twice_to_the_same_end(kind, method):
 
 
 def test_after_a_first_look_all_slices_have_to_follow():
-    stack = make_scene("cells", (128, 128), 10, "low", 0).stack
+    stack = scene_stack("cells")
     stacker = FocusStacker(stack.shape, noise=focus_stack(stack).noise)
     assert stacker.looks_first
     for image in stack:
@@ -113,7 +121,7 @@ def test_after_a_first_look_all_slices_have_to_follow():
 
 
 def test_a_first_look_at_some_slices_decides_nothing():
-    stack = make_scene("cells", (128, 128), 10, "low", 0).stack
+    stack = scene_stack("cells")
     whole = focus_stack(stack)
     stacker = FocusStacker(stack.shape, noise=whole.noise)
     for image in stack[:4]:
@@ -159,7 +167,7 @@ def test_only_what_lies_in_memory_is_at_hand(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", ["plain", "beads", "cells"])
 def test_a_result_may_be_asked_for_at_any_time_and_adding_goes_on(kind):
-    stack = gray_stack(8) if kind == "plain" else np.asarray(make_scene(kind, (128, 128), 10, "low", 0).stack)
+    stack = gray_stack(8) if kind == "plain" else scene_stack(kind)
     patient, curious = FocusStacker(stack.shape), FocusStacker(stack.shape)
     for image in stack:
         patient.add(image)
