@@ -149,8 +149,11 @@ def test_a_transparent_region_beside_an_opaque_one_is_told_from_it(mixed):
 @pytest.mark.parametrize("shape", [(16, 16), (9, 70), (33, 47)])
 def test_small_pictures_have_regions_too(shape):
     rng = np.random.default_rng(0)
-    stack = np.stack([30000 + 3000 * np.tanh(k - 3) * rng.standard_normal(shape) for k in range(6)])
-    assert np.isfinite(focus_stack(stack.astype(np.uint16)).image).all()
+    stack = np.stack([30000 + 3000 * np.tanh(k - 3) * rng.standard_normal(shape) for k in range(6)]).astype(np.uint16)
+    result = focus_stack(stack)
+    assert (result.image >= stack.min(axis=0)).all()
+    assert (result.image <= stack.max(axis=0)).all()
+    assert ((result.height >= 0) & (result.height <= 5)).all()
 
 
 def test_slices_far_apart_still_show_a_transparent_specimen():
