@@ -57,6 +57,15 @@ def test_kernels_from_disk_give_the_bytes_of_those_just_compiled(filled):
     assert before == sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*.nbi")), "nothing was compiled"
 
 
+def test_kernels_from_disk_wait_for_nothing_that_compiles(filled):
+    """Numba imports 0.4 s of what it can compile, SciPy's linear algebra too, before it compiles anything."""
+    folder, expected = filled
+    ask = SCRIPT + "import sys\nprint('numba.np.linalg' in sys.modules)"
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder), "NAPARI_FOCUS_STACK_THREADS": "1"}
+    asked = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True)
+    assert asked.stdout.split() == [expected.strip(), "False"], asked.stderr
+
+
 def test_what_is_on_disk_is_known_without_compiling(filled):
     folder, _ = filled
     script = """
@@ -92,7 +101,7 @@ def test_a_cache_that_cannot_be_written_costs_no_run(tmp_path):
         def save_overload(self, signature, compiled):
             raise OSError(28, "No space left on device")
 
-        def load_overload(self, signature, target):
+        def _load_overload(self, signature, target):
             raise EOFError
 
         def flush(self):
