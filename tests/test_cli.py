@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
 import signal
 import subprocess
@@ -419,6 +420,12 @@ def test_unfinite_pixels_are_told_once(tmp_path, run):
 
 
 # ---- interrupted
+
+
+def test_a_command_leaves_python_as_it_was(folder, run):
+    before = gc.get_threshold(), signal.getsignal(signal.SIGTERM)
+    run("measure", folder)
+    assert (gc.get_threshold(), signal.getsignal(signal.SIGTERM)) == before
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])

@@ -5,8 +5,10 @@ Exit status: 0 done, 1 bad input (one sentence on stderr), 2 bad usage, 3 some o
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
+import gc
 import inspect
 import logging
 import signal
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 DONE, BAD_INPUT, SOME_FAILED, INTERRUPTED = 0, 1, 3, 130
 DEMO_FOLDER = Path("focus-stack-demo")
 DEMO_SCENE = "beads"
+
+# New objects between two searches for garbage; Python's own number is a fifth of it at most.
+_SELDOM = 10_000
 
 Inputs = Annotated[
     list[str],
@@ -403,6 +408,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line with these arguments, or the process's own; ends with SystemExit."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     terminal.print_anything()
+    # 0.1 s of searching what was imported for garbage; and 0.2 s at the very end, which frees all memory anyway.
+    often = gc.get_threshold()
+    gc.set_threshold(_SELDOM)
+    atexit.register(gc.freeze)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # its complaints come again as our one sentence
     try:
@@ -420,6 +429,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
+        gc.set_threshold(*often)
     raise SystemExit(DONE)
 
 
