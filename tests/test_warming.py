@@ -1,10 +1,12 @@
 """Kernels compiled by another process, so that a window stays live."""
 
+import json
 import subprocess
+from dataclasses import asdict
 
 import pytest
 
-from napari_focus_stack import warming
+from napari_focus_stack import FocusStackOptions, warming
 
 
 class Started:
@@ -63,3 +65,12 @@ def test_where_no_process_can_be_started_kernels_are_compiled_here(warm_up):
 
 def test_a_process_that_never_ends_costs_no_run(warm_up):
     assert warm_up(False, lambda steps: Started(steps, ends=False))[1:] == ["killed", "ended", "loaded"]
+
+
+@pytest.mark.parametrize("asked", [{}, {"levels": 1}, {"levels": 8}, {"align": "similarity"}], ids=str)
+def test_the_runs_that_kernels_are_known_from_go_to_their_end(monkeypatch, asked):
+    results = []
+    monkeypatch.setattr(warming, "compile_from_the_last_call", lambda *runs: results.extend(run() for run in runs))
+    warming.compile_from_the_last("<u2", "1", json.dumps(asdict(FocusStackOptions(**asked)), default=list))
+    two_levels = asked.get("levels") != 1
+    assert [result.transparent for result in results] == [0, two_levels], "one level tells no blur from phase"
