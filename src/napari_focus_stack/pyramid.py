@@ -519,25 +519,27 @@ def noise_gains(levels: int) -> tuple[float, ...]:
     [0.89, 0.053, 0.01]
     """
     exact = min(levels, MOST_LEVELS)
-    n = 1 << (exact + 3)
+    # What white noise does repeats itself, from the coarsest level's pixel to the next; a ring has room for 8 of them.
+    repeats, n = 8, 1 << (exact + 3)
     gains = []
-    a = np.eye(n)
+    a = np.eye(n, n // repeats)
     for level in range(exact):
         size = n >> level
-        ring = _ring(size)
-        coarser = ring[::2] @ a
-        b = 2 * ring[:, ::2] @ coarser
+        coarser = _blurred_ring(a)[::2]
+        b = np.zeros_like(a)
+        b[::2] = 2 * coarser
+        b = _blurred_ring(b)
         energy = np.sum(a * a) ** 2 - 2 * np.sum(a * b) ** 2 + np.sum(b * b) ** 2
-        gains.append(float(energy / size**2))
+        gains.append(float(energy * (repeats / size) ** 2))
         a = coarser
     # From level 3 on every level has a quarter of the one before, to 1 %.
     gains += [gains[-1] / 4 ** (level + 1) for level in range(levels - exact)]
     return tuple(gains)
 
 
-def _ring(size: int) -> npt.NDArray[np.float64]:
-    """Return the matrix of the 5-tap kernel on a ring, where no edge disturbs."""
-    ring = np.zeros((size, size))
+def _blurred_ring(columns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return columns behind the 5-tap kernel, each on a ring, where no edge disturbs."""
+    blurred = np.zeros_like(columns)
     for shift, weight in zip(range(-2, 3), np.array([1, 4, 6, 4, 1]) / 16, strict=True):
-        ring += weight * np.roll(np.eye(size), shift, axis=1)
-    return ring
+        blurred += weight * np.roll(columns, shift, axis=0)
+    return blurred
