@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .source import PixelSize
-from .writing import OME_TYPES, tiff_metadata
+from .writing import OME_TYPES, tiff_compression, tiff_metadata
 from .zarr_image import open_array
 
 _TILE_PX = 512
@@ -58,10 +58,9 @@ def write_tiled_tiff(
         photometric="rgb" if colour else "minisblack",
         planarconfig="contig" if colour else None,
         extrasamples=["unassalpha"] if colour and shape[-1] == 4 else None,
-        compression="zlib",
-        predictor=array.dtype.kind in "ui" and array.dtype.itemsize <= 4,
         bigtiff=int(np.prod(shape)) * array.dtype.itemsize > 2**31,
         ome=array.dtype.name in OME_TYPES,
+        **tiff_compression(array.dtype),
         **tiff_metadata(axes, array.dtype, pixel_size, description, () if colour else channels),
     )
 

@@ -25,6 +25,7 @@ REPORT_ENDINGS = (".json", ".csv")
 JPEG_QUALITY = 95
 _ZARR_CHUNK_PX = 1024
 PNG_LEVEL = 4  # zlib; 6 makes a photograph 3 % smaller in twice the time
+TIFF_LEVEL = 1  # zlib; 6 makes a photograph 2 % smaller in twice the time, 16-bit images and heights not at all
 # Types that OME-XML has a name for.
 OME_TYPES = frozenset({"uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64"})
 
@@ -242,11 +243,16 @@ def _write_tiff(
         photometric="rgb" if rgb and image.ndim == 3 else "minisblack",
         extrasamples=["unassalpha"] if rgb and image.shape[2:] == (4,) else None,
         planarconfig="contig" if rgb and image.ndim == 3 else None,
-        compression="zlib",
-        predictor=image.dtype.kind in "ui" and image.itemsize <= 4,
         maxworkers=thread_count(),
+        **tiff_compression(image.dtype),
         **tiff_metadata(axes, image.dtype, size, description, channels if apart else ()),
     )
+
+
+def tiff_compression(dtype: np.dtype[Any]) -> dict[str, Any]:
+    """Return the arguments of tifffile that say how pixels are compressed: such that nothing is lost."""
+    whole = dtype.kind in "ui" and dtype.itemsize <= 4
+    return {"compression": "zlib", "compressionargs": {"level": TIFF_LEVEL}, "predictor": whole}
 
 
 def tiff_metadata(
