@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..kernels import kernel, row_function, run_bands
+from ..kernels import kernel, multiply_add, row_function, run_bands
 from ..median import median3, median5
 from ..pyramid import FloatImage, blur5, expand, masses_of, mirrored, push_pull, reduce, size_of
 
@@ -115,8 +115,8 @@ def calmed(height: FloatImage, weight: FloatImage, depth_of_focus: float) -> Flo
     height = fitted(height, weight, _TOLERANCE * depth_of_focus)
     # Where peaks are noisy, once more and wider: as much as four more such fits.
     calm = fitted(height, weight, _WIDE_TOLERANCE * depth_of_focus, step=2)
-    run_bands(_blend_band, *height.shape, calm, weight, height)
-    return height
+    run_bands(_own_band, *height.shape, height, height, weight, np.float32(1), calm)
+    return calm
 
 
 def _filled_along_slopes(height: FloatImage, known: FloatImage) -> FloatImage:
@@ -276,20 +276,13 @@ def _trust(weight):  # type: ignore[no-untyped-def]
 
 @kernel
 def _own_band(peaks, near, weight, outlier, height, first, last):  # type: ignore[no-untyped-def]
-    """Move heights, which are wide medians, to the peaks where these are precise, and to `near` where they are lone."""
+    """Move heights, which saw more of what lies around, to the peaks where these are precise: to `near` where lone."""
     for y in range(first, last):
         for x in range(height.shape[1]):
             off = peaks[y, x] - near[y, x]
             keep = min(max(np.float32(2) - abs(off) / outlier, np.float32(0)), np.float32(1))
             own = near[y, x] + keep * off
             height[y, x] += _trust(weight[y, x]) * (own - height[y, x])
-
-
-@kernel
-def _blend_band(calm, weight, height, first, last):  # type: ignore[no-untyped-def]
-    for y in range(first, last):
-        for x in range(height.shape[1]):
-            height[y, x] = calm[y, x] + _trust(weight[y, x]) * (height[y, x] - calm[y, x])
 
 
 _CHUNK_PX = 256
@@ -301,7 +294,8 @@ _LEVEL = 0.05
 def _fit_band(height, weight, inverse, step, out, first, last):  # type: ignore[no-untyped-def]
     h, w = height.shape
     # Of the taps times 1, x, y, x^2, xy, y^2, z, xz, yz. As nine names they took longer to compile.
-    sums = np.empty((9, _CHUNK_PX), np.float32)
+    # Rows that lie 4096 bytes apart would wait for each other.
+    sums = np.empty((9, _CHUNK_PX + 16), np.float32)
     heights = np.empty(_CHUNK_PX + 4 * step, np.float32)
     weights = np.empty(_CHUNK_PX + 4 * step, np.float32)
     taps = (np.float32(1), np.float32(4), np.float32(6), np.float32(4), np.float32(1))
@@ -312,6 +306,7 @@ def _fit_band(height, weight, inverse, step, out, first, last):  # type: ignore[
         for start in range(0, w, _CHUNK_PX):
             size = min(_CHUNK_PX, w - start)
             own = height[y, start : start + size]
+            target = out[y, start : start + size]
             sums[:] = 0
             for dy in range(-2, 3):
                 row = mirrored(y + dy * step, h)
@@ -341,25 +336,26 @@ def _fit_band(height, weight, inverse, step, out, first, last):  # type: ignore[
                         at = np.uint64(x) + np.uint64(dx + 2) * reach
                         d = heights[at] - own[x]
                         far = d * inverse
-                        share = np.float32(1) + far * far
+                        share = multiply_add(far, far, np.float32(1))
                         v = taps[dx + 2] * weights[at] / (share * share)
                         m += v
-                        mx += v * fx
-                        mxx += v * (fx * fx)
-                        mz += v * d
-                        mxz += v * d * fx
+                        z = v * d
+                        mx = multiply_add(v, fx, mx)
+                        mxx = multiply_add(v, fx * fx, mxx)
+                        mz += z
+                        mxz = multiply_add(z, fx, mxz)
                     m *= tap
                     mz *= tap
                     mx *= tap
                     sums[0, x] += m
                     sums[1, x] += mx
-                    sums[2, x] += m * fy
-                    sums[3, x] += mxx * tap
-                    sums[4, x] += mx * fy
-                    sums[5, x] += m * (fy * fy)
+                    sums[2, x] = multiply_add(m, fy, sums[2, x])
+                    sums[3, x] = multiply_add(mxx, tap, sums[3, x])
+                    sums[4, x] = multiply_add(mx, fy, sums[4, x])
+                    sums[5, x] = multiply_add(m, fy * fy, sums[5, x])
                     sums[6, x] += mz
-                    sums[7, x] += mxz * tap
-                    sums[8, x] += mz * fy
+                    sums[7, x] = multiply_add(mxz, tap, sums[7, x])
+                    sums[8, x] = multiply_add(mz, fy, sums[8, x])
             for x in range(size):
                 n = np.float32(1) / max(sums[0, x], np.float32(1e-30))
                 cx = sums[1, x] * n
@@ -371,4 +367,4 @@ def _fit_band(height, weight, inverse, step, out, first, last):  # type: ignore[
                 p = sums[7, x] * n - cx * cz
                 q = sums[8, x] * n - cy * cz
                 tilt = ((c * p - b * q) * cx + (a * q - b * p) * cy) / (a * c - b * b)
-                out[y, start + x] = own[x] + cz - tilt
+                target[x] = own[x] + cz - tilt
