@@ -70,7 +70,8 @@ class Scaling:
         limits = np.iinfo(dtype)
         # float64 rounds the largest 64-bit integers up, out of the dtype.
         highest = limits.max if limits.bits < 64 else np.nextafter(float(limits.max), 0)
-        return np.clip(np.rint(gray), limits.min, highest).astype(dtype)
+        gray = np.rint(gray)
+        return np.clip(gray, limits.min, highest, out=gray).astype(dtype)
 
     def noise_line(self, noise: NoiseModel) -> tuple[FloatImage, FloatImage]:
         """Return gain and offset of every channel for scaled intensities."""
