@@ -33,8 +33,8 @@ _SMALLEST_BAND_PX = 1 << 16
 # Of slices of 2048 x 2048 px, bands that were smaller where two jobs share the cores cost 8 % of a run.
 _LARGEST_BAND_PX = 1 << 22
 
-# As floats a quarter of a core's second-level cache, and Python's calls cost little beside the work.
-_STRIP_PX = 1 << 17
+# As floats an eighth of a core's second-level cache, and Python's calls cost little beside the work.
+_STRIP_PX = 1 << 16
 
 _compiling = threading.Lock()
 _this_thread = threading.local()
@@ -250,7 +250,8 @@ def run_rows(function: Callable[..., Any], rows: tuple[int, int], width: int, *a
     first, last = rows
     count = last - first
     most = max(1, min(count * width // _SMALLEST_BAND_PX, count))
-    threads = min(threads_here(), most)
+    # What is small needs not ask how many threads there are, which takes as long as it does.
+    threads = min(threads_here(), most) if most > 1 else 1
     # More bands than threads, so that a thread that is held up does not hold up the slice; but one for one thread,
     # as long as it does not take so long that threads which other jobs leave free meanwhile should help.
     bands = min(max(2 * threads if threads > 1 else 1, count * width // _LARGEST_BAND_PX), most)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
-from ..kernels import run_tasks
-from ..pyramid import FloatImage, laplacian_pyramid, size_of
+from ..kernels import kernel, run_bands, run_tasks
+from ..pyramid import FloatImage, blur_column, blur_line, laplacian_pyramid, size_of
 from ..sampling import sample
 from ..whole_image import Value
 from .blocks import Block
@@ -18,6 +18,9 @@ from .sweep import FocalSweep, Ratio, SliceMean, SweepFilter
 
 # Elements that numbers are taken from, of all blocks together.
 _SAMPLED = 1 << 17
+
+# Noise that is not evidence, in units of its variance.
+_NOISE_FACTOR = 1.5
 
 Move = Callable[[FloatImage, int, Block, FloatImage], None]
 Pyramid = list[FloatImage]
@@ -58,7 +61,7 @@ class Comparison(ABC):
     def __init__(self, channel: int, sharp: FloatImage, mean: SliceMean) -> None:
         self.channel, self.mean = channel, mean
         self._sharp = sharp
-        self._ground = np.float32(self._number("ground", lambda: float(np.median(mean.sampled(channel)))))
+        self._ground = np.float32(self._number("ground", lambda: float(np.median(self._sampled))))
         # Of all blocks, once a number of the whole image was taken. What is seen is made anew: it costs less than room.
         self._compared: list[_Compared | None] = []
 
@@ -69,6 +72,11 @@ class Comparison(ABC):
     @abstractmethod
     def _differences(self, block: Block, expected: Pyramid, seen: Pyramid) -> FloatImage:
         """Return what is seen more than expected, where that tells something; both are used up."""
+
+    @cached_property
+    def _sampled(self) -> FloatImage:
+        """Evenly spaced elements of the mean."""
+        return self.mean.sampled(self.channel)
 
     def correct(self, plane: FloatImage, move: Move) -> None:
         """Correct the fused image in place; `move(plane, channel, block, correction)` adds to a block at half size."""
@@ -82,6 +90,33 @@ class Comparison(ABC):
         expected, seen = (known.expected, self._seen(number)) if known is not None else self._both(number)
         difference = self._differences(block, expected, seen)
         move(plane, self.channel, block, self._sweep(block).undone(difference, self._through))
+
+    def _kept(
+        self,
+        level: int,
+        seen: FloatImage,
+        expected: FloatImage,
+        mean: FloatImage,
+        misfit: float,
+        *,
+        ratio: float = 1.0,
+        no_more: bool = False,
+    ) -> FloatImage:
+        """Return of a level what is seen more than expected, and neither noise at the `mean` nor a misfit explains.
+
+        Parameters
+        ----------
+        misfit : float
+            Variance of the usual misfit, as a share of the energy that is expected.
+        ratio : float
+            Of what is expected to `expected`.
+        no_more : bool
+            Whether more than all that is expected is nothing either.
+        """
+        out = np.empty_like(seen)
+        numbers = [np.float32(n) for n in (*self.mean.noise_line(self.channel, level), _NOISE_FACTOR, misfit, ratio)]
+        run_bands(_kept_band, *seen.shape, seen, expected, mean, *numbers, no_more, out)
+        return out
 
     def _number(self, name: str, take: Callable[[], Value], at: str = "") -> Value:
         return self.mean.whole.number(f"{self.name}: {name} of channel {self.channel}{at}", take)
@@ -117,3 +152,42 @@ class Comparison(ABC):
         samples = [one.samples[level] for one in self._compared if one is not None]
         seen, expected = (np.concatenate(of_blocks) for of_blocks in zip(*samples, strict=True))
         return Ratio.of(seen, expected)
+
+
+@kernel
+def _kept_band(  # type: ignore[no-untyped-def]
+    seen, expected, mean, gain, offset, least, factor, misfit, ratio, no_more, out, first, last
+):
+    """Keep of a difference what stands out of the energy around: a Wiener filter."""
+    h, w = seen.shape
+    squares = np.empty((2, 5, w), np.float32)
+    line = np.empty(w, np.float32)
+    around = np.empty((2, w), np.float32)
+    made = max(first - 2, 0) - 1
+    for y in range(first, last):
+        while made < min(y + 2, h - 1):
+            made += 1
+            there = expected[made]
+            more = seen[made]
+            possible = squares[0, made % 5]
+            energy = squares[1, made % 5]
+            for x in range(w):
+                possible[x] = there[x] * there[x]
+                off = more[x] - ratio * there[x]
+                energy[x] = off * off
+        for n in range(2):
+            blur_column(squares[n], y, h, 5, line)
+            blur_line(line, around[n])
+        there = expected[y]
+        more = seen[y]
+        level = mean[y]
+        target = out[y]
+        possible = around[0]
+        energy = around[1]
+        for x in range(w):
+            total = max(energy[x], np.float32(1e-30))
+            noise = max(gain * level[x] + offset, least) * factor
+            share = max(np.float32(1) - (noise + misfit * possible[x]) / total, np.float32(0))
+            if no_more:
+                share *= min(possible[x] / total, np.float32(1))
+            target[x] = (more[x] - ratio * there[x]) * share

@@ -19,7 +19,7 @@ from functools import partial
 import numpy as np
 
 from ..kernels import run_tasks
-from ..pyramid import FloatImage, blur5, reconstruct, reduce
+from ..pyramid import FloatImage, reconstruct, reduce
 from ..sampling import sample
 from .blocks import Area, Block
 from .comparison import Comparison, Move, Pyramid
@@ -45,9 +45,8 @@ _CONSERVED, _LOST = 0.65, 0.5
 # is 1.4 the ends weigh too much, and they lost 0.4.
 _BLURRED_PX, _SHARP_PX = 3.2, 2.0
 
-# Of noise and of the spread; what they explain is not evidence.
-_NOISE_FACTOR = np.float32(1.5)
-_SPREAD_FACTOR = np.float32(0.6)
+# Of the spread; what it explains is not evidence.
+_SPREAD_FACTOR = 0.6
 
 # A ratio is trusted where its spread is small beside this.
 _TRUSTED_SPREAD = 0.05
@@ -145,13 +144,10 @@ class _ChannelLight(Comparison):
     def _differences(self, block: Block, expected: Pyramid, seen: Pyramid) -> FloatImage:
         mean = self.mean.of(self.channel, block.window)
         for level, ratio in enumerate(self._ratios):
-            seen[level] -= _trusted(ratio) * expected[level]
-            variance = _NOISE_FACTOR * self.mean.noise_variance(self.channel, level, mean)
-            variance += (_SPREAD_FACTOR * np.float32(ratio.spread)) ** 2 * blur5(expected[level] ** 2)
-            energy = np.maximum(blur5(seen[level] ** 2), np.float32(1e-30))
-            seen[level] *= np.maximum(1 - variance / energy, 0)
+            misfit = (_SPREAD_FACTOR * ratio.spread) ** 2
+            seen[level] = self._kept(level, seen[level], expected[level], mean, misfit, ratio=_trusted(ratio))
             mean = reduce(mean)
-        seen[-1] -= _trusted(self._ratios[-1]) * expected[-1]
+        seen[-1] -= np.float32(_trusted(self._ratios[-1])) * expected[-1]
         return self.share * reconstruct(seen)
 
 
@@ -159,9 +155,9 @@ def _likely_share(half: FloatImage) -> float:
     return _darkness(half) * _sparseness(half)
 
 
-def _trusted(ratio: Ratio) -> np.float32:
+def _trusted(ratio: Ratio) -> float:
     """Return the median where the ratio is everywhere alike, else what is nearer to 1."""
-    return np.float32(1 + (ratio.median - 1) / (1 + (ratio.spread / _TRUSTED_SPREAD) ** 2))
+    return 1 + (ratio.median - 1) / (1 + (ratio.spread / _TRUSTED_SPREAD) ** 2)
 
 
 def _fade(value: float, full: float, none: float) -> float:

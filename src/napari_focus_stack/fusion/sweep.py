@@ -15,7 +15,8 @@ ECCV 60-73 (2008).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
@@ -51,6 +52,8 @@ LEAST_SLICES = 5
 _GROWTHS_PX = 0.05, 4.0
 _FIRST_GROWTH_PX = 0.4
 _FITS = 5
+# Logarithm of the ratio from which the next step leaves less than half a per cent of the growth.
+_NEAR = 0.04
 _STRONGEST = 0.03
 
 
@@ -70,6 +73,16 @@ class SweepFilter:
     of_height: FloatImage
     of_frequency: FloatImage
     inverse: FloatImage
+    _tables: dict[tuple[int, tuple[int, int]], FloatImage] = field(default_factory=dict, repr=False)
+
+    def table(self, term: int, shape: tuple[int, int]) -> FloatImage:
+        """Return a term of the filter at every frequency of a real transform of this shape; the inverse as term -1.
+
+        Looked up once for all images of a shape, which takes as long as a transform.
+        """
+        if (term, shape) not in self._tables:
+            self._tables[term, shape] = _looked_up(self.inverse if term < 0 else self.of_frequency[term], *shape)
+        return self._tables[term, shape]
 
     def at_any_height(self) -> SweepFilter:
         """Return the mean of the filter over heights, which knows nothing of the order of the slices."""
@@ -149,12 +162,12 @@ class FocalSweep:
         through : SweepFilter
         """
         if height is None:
-            return self._filtered(self.spectrum(sharp), through.of_frequency[0])
+            return self._filtered(self.spectrum(sharp), through.table(0, self._padded))
         place = np.rint(height * _STEPS_A_SLICE).astype(np.int32)
         total = np.zeros((self._padded[0], self._padded[1] // 2 + 1), np.complex64)
-        for at, of_frequency in zip(through.of_height, through.of_frequency, strict=True):
+        for term, at in enumerate(through.of_height):
             spectrum = self.spectrum(sharp * at[place])
-            spectrum *= self._table(of_frequency)
+            spectrum *= through.table(term, self._padded)
             total += spectrum
         return self._back(total)
 
@@ -168,19 +181,16 @@ class FocalSweep:
 
     def seen_alike(self, spectrum: npt.NDArray[np.complex64], through: SweepFilter) -> FloatImage:
         """Return what `seen` does of a filter at any height."""
-        return self._back(spectrum * self._table(through.of_frequency[0]))
+        return self._back(spectrum * through.table(0, self._padded))
 
     def undone(self, mean: FloatImage, through: SweepFilter) -> FloatImage:
         """Return the sharp image of a mean of slices, as far as the filter can be undone."""
-        return self._filtered(self.spectrum(mean), through.inverse)
+        return self._filtered(self.spectrum(mean), through.table(-1, self._padded))
 
-    def _filtered(self, spectrum: npt.NDArray[np.complex64], of_frequency: FloatImage) -> FloatImage:
+    def _filtered(self, spectrum: npt.NDArray[np.complex64], table: FloatImage) -> FloatImage:
         """Return the image of a spectrum, which is used up, behind a filter."""
-        spectrum *= self._table(of_frequency)
+        spectrum *= table
         return self._back(spectrum)
-
-    def _table(self, of_frequency: FloatImage) -> FloatImage:
-        return _looked_up(of_frequency, *self._padded)
 
     def _back(self, spectrum: npt.NDArray[np.complex64]) -> FloatImage:
         from scipy.fft import irfft2
@@ -198,18 +208,19 @@ def _fast_length(size: int) -> int:
 def _looked_up(table: FloatImage, height: int, width: int) -> FloatImage:
     """Return a filter's table at every frequency of a real transform, between two entries."""
     below, beyond = _places(height, width)
-    out: FloatImage = np.diff(table, append=table[-1:])[below]
-    out *= beyond
-    out += table[below]
-    return out
+    half = np.diff(table, append=table[-1:])[below]
+    half *= beyond
+    half += table[below]
+    # Frequencies of either sign.
+    return np.concatenate([half, half[height - len(half) : 0 : -1]])
 
 
 @lru_cache(maxsize=8)
-def _places(height: int, width: int) -> tuple[npt.NDArray[np.int16], FloatImage]:
-    """Return the entry below every frequency of a real transform, and how far it lies beyond."""
-    fy, fx = np.fft.fftfreq(height), np.fft.rfftfreq(width)
+def _places(height: int, width: int) -> tuple[npt.NDArray[np.intp], FloatImage]:
+    """Return the entry below every frequency of a real transform, and how far it lies beyond; none below 0 along y."""
+    fy, fx = np.arange(height // 2 + 1) / height, np.fft.rfftfreq(width)
     place = (_TABLE_FINE - 1) / _MOST_FREQUENCY * np.hypot(fy[:, None], fx)
-    below = place.astype(np.int16)
+    below = place.astype(np.intp)
     return below, (place - below).astype(np.float32)
 
 
@@ -266,11 +277,20 @@ class SliceMean:
         some: FloatImage = np.divide(sample(self._sum[channel]), self.count, dtype=np.float32)
         return some
 
+    def noise_line(self, channel: int, level: int) -> tuple[float, float, float]:
+        """Return gain and offset of the variance that noise gives a level of the mean, and the least there is."""
+        analysis = self._analysis
+        share = float(analysis.noise_gains[level + 1] / self.count)
+        return (
+            share * float(analysis.gain[channel]),
+            share * float(analysis.offset[channel]),
+            share * float(analysis.least_variance),
+        )
+
     def noise_variance(self, channel: int, level: int, intensity: FloatImage) -> FloatImage:
         """Return the variance that noise gives a level of the mean; `intensity` at the size of the level."""
-        analysis = self._analysis
-        one = np.maximum(analysis.gain[channel] * intensity + analysis.offset[channel], analysis.least_variance)
-        return one * np.float32(analysis.noise_gains[level + 1] / self.count)
+        gain, offset, least = map(np.float32, self.noise_line(channel, level))
+        return np.maximum(gain * intensity + offset, least)
 
 
 @dataclass(frozen=True)
@@ -337,13 +357,33 @@ def measured_growth(mean: FloatImage, sharp: FloatImage, height: FloatImage | No
             found = sweeps[i].seen(sharp[block.window], height[block.window], through)
         expected[block.core] = found[block.inner()]
 
-    growth = _FIRST_GROWTH_PX
-    for _ in range(_FITS):
+    def ratio(growth: float) -> float:
         through = SweepFilter.of(slices, growth)
         if height is None:
             through = through.at_any_height()
         run_tasks(partial(expect, through), range(len(blocks)))
-        ratio = Ratio.of(seen, expected - expand(reduce(expected), size_of(mean))).median
-        # Between the ends the filter is inversely proportional to the growth.
-        growth = float(np.clip(growth / np.clip(ratio, 0.5, 2), *_GROWTHS_PX))
-    return growth
+        return Ratio.of(seen, expected - expand(reduce(expected), size_of(mean))).median
+
+    return _fitted_growth(ratio)
+
+
+def _fitted_growth(ratio: Callable[[float], float]) -> float:
+    """Return the growth at which a ratio of what is seen to what is expected is 1.
+
+    Examples
+    --------
+    >>> round(_fitted_growth(lambda growth: (growth / 1.3) ** 0.8), 3)
+    1.3
+    """
+    least, most = np.log(_GROWTHS_PX)
+    at, before = float(np.log(_FIRST_GROWTH_PX)), None
+    for _ in range(_FITS):
+        off = float(np.log(np.clip(ratio(float(np.exp(at))), 0.5, 2)))
+        # Between the ends the filter is about inversely proportional to the growth.
+        slope = 1.0 if before is None else float(np.clip((off - before[1]) / (at - before[0]), 0.5, 2))
+        near = before is not None and abs(off) < _NEAR
+        before = at, off
+        at = float(np.clip(at - off / slope, least, most))
+        if near or at == before[0]:
+            break
+    return float(np.exp(at))

@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 
 from ..kernels import run_strips
-from ..pyramid import FloatImage, blur5, expand, expanded_rows, reconstruct, reduce, size_of
+from ..pyramid import FloatImage, expand, expanded_rows, reconstruct, reduce, size_of
 from .blocks import Block
 from .comparison import Comparison, Move, Pyramid
 from .sweep import FocalSweep, SliceMean, SweepFilter, measured_growth
@@ -25,12 +25,13 @@ from .sweep import FocalSweep, SliceMean, SweepFilter, measured_growth
 # With fewer the filter depends too much on the height.
 LEAST_SLICES = 8
 
-# Of noise, and of the usual misfit. At 3 of the latter a step gained 0.1 dB more, and bumps lost 0.6.
-_NOISE_FACTOR = np.float32(1.5)
+# Of the usual misfit. At 3 a step gained 0.1 dB more, and bumps lost 0.6.
 _SPREAD_FACTOR = 6.0
 
 # Between the quartiles of a normal distribution, in standard deviations.
 _QUARTILES = 1.35
+
+_TINY = np.float32(1e-30)
 
 # Reductions of the half-size image that make what lies around: some 16 px.
 _AROUND = 4
@@ -61,8 +62,7 @@ class _Veils(Comparison):
         growth = self._number("growth", self._growth)
         self._through = SweepFilter.of(mean.count, 2 * growth).at_any_height()
         self._misfit = [
-            np.float32(self._number("misfit", partial(self._misfit_of, level), f", level {level}"))
-            for level in range(mean.levels)
+            self._number("misfit", partial(self._misfit_of, level), f", level {level}") for level in range(mean.levels)
         ]
 
     def _growth(self) -> float:
@@ -72,7 +72,7 @@ class _Veils(Comparison):
     def _misfit_of(self, level: int) -> float:
         """Return the square of the usual misfit, as a share of what is expected, of which noise is no part."""
         ratio = self._ratio(level)
-        variance = self.mean.noise_variance(self.channel, level, self.mean.sampled(self.channel)).mean()
+        variance = self.mean.noise_variance(self.channel, level, self._sampled).mean()
         noise = _QUARTILES * float(np.sqrt(variance)) / max(ratio.strength, 1e-30)
         return _SPREAD_FACTOR**2 * max(ratio.spread**2 - noise**2, 0)
 
@@ -89,43 +89,23 @@ class _Veils(Comparison):
     def _differences(self, block: Block, expected: Pyramid, seen: Pyramid) -> FloatImage:
         mean = self.mean.of(self.channel, block.window)
         for level, misfit in enumerate(self._misfit):
-            noise = self.mean.noise_variance(self.channel, level, mean)
-            seen[level] -= expected[level]
-            _keep_veils(seen[level], expected[level], noise, misfit)
+            # More than all that is expected is no veil, but a hot pixel, which blur does not change.
+            seen[level] = self._kept(level, seen[level], expected[level], mean, misfit, no_more=True)
             mean = reduce(mean)
         seen[-1][...] = 0
         return reconstruct(seen)
 
 
 def _fit_around(expected: FloatImage, seen: FloatImage, reductions: int) -> None:
-    """Multiply what is expected by its ratio to what is seen that fits best around every pixel; 1 where it is 0."""
+    """Multiply what is expected by its ratio to what is seen that fits best around every pixel."""
     product, square = _less_around(seen * expected, reductions), _less_around(expected**2, reductions)
 
     def fit(rows: slice) -> None:
-        above, below = product(rows), square(rows)
-        expected[rows] *= np.divide(above, below, out=np.ones_like(below), where=below > 0)
+        ratio = product(rows)
+        ratio /= np.maximum(square(rows), _TINY)
+        expected[rows] *= ratio
 
     run_strips(fit, *expected.shape)
-
-
-def _keep_veils(seen: FloatImage, expected: FloatImage, noise: FloatImage, misfit: np.float32) -> None:
-    """Keep of a difference, in place, what neither noise nor the usual misfit explains; `noise` is used up."""
-    possible, energy = blur5(expected**2), blur5(seen**2)
-
-    def keep(rows: slice) -> None:
-        variance, most, total = noise[rows], possible[rows], energy[rows]
-        variance *= _NOISE_FACTOR
-        variance += misfit * most
-        np.maximum(total, np.float32(1e-30), out=total)
-        variance /= total
-        np.subtract(1, variance, out=variance)
-        np.maximum(variance, 0, out=variance)
-        # More than all that is expected is no veil, but a hot pixel, which blur does not change.
-        most /= total
-        variance *= np.minimum(most, 1, out=most)
-        seen[rows] *= variance
-
-    run_strips(keep, *seen.shape)
 
 
 def _less_around(image: FloatImage, reductions: int) -> Callable[[slice], FloatImage]:
