@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from napari_focus_stack import focus_stack
+from napari_focus_stack.fusion.blocks import blocks_of
+from napari_focus_stack.fusion.value_range import ValueRange
 from napari_focus_stack.fusion.veil import lift_veils
+from napari_focus_stack.scaling import Scaling
 from napari_focus_stack.synthetic import make_scene
 
 
@@ -77,3 +80,16 @@ def test_no_pixel_moves_by_more_than_its_range():
     stack = np.asarray(make_scene("beads", (128, 128), 12, "low", 4).stack)
     stack[:, 60:64, 60:64] = 40000
     assert (focus_stack(stack).image[60:64, 60:64] == 40000).all()
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.int8, np.float32])
+def test_the_range_of_whole_numbers_does_not_overflow(dtype):
+    low, high = (-120, 120) if dtype == np.float32 else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    extremes = ValueRange((8, 9, 1), np.dtype(dtype))
+    for value in (low, high):
+        extremes.add(np.full((8, 9, 1), value, dtype), holes=False)
+    for sign in (1, -1):
+        plane = np.zeros((8, 9), np.float32)
+        correction = np.full((4, 5), sign * 1e6, np.float32)
+        extremes.move(plane, 0, blocks_of((4, 5))[0], correction, Scaling(0.0, 1.0, 1 / 12))
+        assert (plane == sign * (int(high) - int(low))).all()
