@@ -278,8 +278,8 @@ class SliceAnalysis:
             self.finest = np.ascontiguousarray(source[:, :, 0])[None]
         else:
             self.finest = self._planes
-            if keep_planes or not self.scaling.is_identity:
-                run_bands(_convert_band, h, w * channels, source[:, :, :channels], self._planes, self.scaling)
+            if not self.scaling.is_identity:
+                run_bands(_scale_band, h, w * channels, source[:, :, :channels], self._planes, self.scaling)
         self.valid = None
         finite = np.isfinite(source[:, :, :channels]).all(axis=2) if image.dtype.kind == "f" else None
         self.holes = finite is not None and not finite.all()
@@ -294,7 +294,8 @@ class SliceAnalysis:
             if self._direct or not self.scaling.is_identity:
                 run_bands(halve_band, *half.shape[1:], self.finest[c], half[c], sums[c])
             else:
-                run_bands(halve_channel_band, *half.shape[1:], source, c, half[c], sums[c])
+                plane = self._planes[c] if keep_planes else NOTHING
+                run_bands(halve_channel_band, *half.shape[1:], source, c, plane, half[c], sums[c])
         self.mean_intensity = self._mean(sums[self.deciding], 0)
         if reduced:
             self._reduce()
@@ -367,11 +368,10 @@ class SliceAnalysis:
         return float(sums.sum()) / (h * w * len(self.deciding))
 
 
-def _convert_band(source: npt.NDArray[Any], planes: FloatImage, scaling: Scaling, first: int, last: int) -> None:
+def _scale_band(source: npt.NDArray[Any], planes: FloatImage, scaling: Scaling, first: int, last: int) -> None:
     for rows in strips(first, last):
         for c in range(len(planes)):
-            gray = source[rows, :, c]
-            np.copyto(planes[c, rows], gray if scaling.is_identity else scaling.to_kernel(gray), casting="unsafe")
+            planes[c, rows] = scaling.to_kernel(source[rows, :, c])
 
 
 def _mean_of_part(function: Callable[..., Any], rows: slice, columns: slice, *images: Any) -> float:

@@ -248,8 +248,8 @@ def halve_band(numbers, half, sums, first, last):  # type: ignore[no-untyped-def
 
 
 @kernel
-def halve_channel_band(numbers, channel, half, sums, first, last):  # type: ignore[no-untyped-def]
-    """Do what `halve_band` does for one channel of (y, x, c) numbers."""
+def halve_channel_band(numbers, channel, plane, half, sums, first, last):  # type: ignore[no-untyped-def]
+    """Do what `halve_band` does for one channel of (y, x, c) numbers; write it to `plane`, unless that is empty."""
     h, w = numbers.shape[:2]
     column = np.empty(w, np.float32)
     lanes = np.empty((2, half.shape[1]), np.float32)
@@ -261,6 +261,10 @@ def halve_channel_band(numbers, channel, half, sums, first, last):  # type: igno
             total = _converted(numbers[made, :, channel], ring[made % 5])
             if made // 2 >= first and made // 2 < last:
                 sums[made] = total
+                if plane.shape[0] > 0:
+                    row, out = ring[made % 5], plane[made]
+                    for x in range(w):
+                        out[x] = row[x]
         blur_column(ring, 2 * j, h, 5, column)
         reduce_line(column, lanes, half[j])
 
