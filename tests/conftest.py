@@ -20,9 +20,6 @@ if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.env
     # Without a display Qt would end the process; offscreen it has windows, but no OpenGL.
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-# napari resets its settings before every window of a test: not those of who runs the tests.
-os.environ["NAPARI_CONFIG"] = ""
-
 OFFSCREEN = os.environ.get("QT_QPA_PLATFORM") == "offscreen"
 
 
