@@ -153,6 +153,16 @@ def test_a_glimpse_tells_nothing_of_slices_with_holes():
     assert stacker.looks_first
 
 
+@pytest.mark.parametrize("value", [-np.inf, -1e30, np.nan])
+def test_a_wild_pixel_does_not_make_a_bright_stack_dark(value):
+    stack = scene_stack("cells").astype(np.float32)
+    noise = focus_stack(stack).noise
+    stack[3, 16, 16] = value
+    stacker = FocusStacker(stack.shape, noise=noise)
+    stacker.glimpse(stack)
+    assert stacker.looks_first
+
+
 @pytest.mark.parametrize("kind", ["array", "memmap", "part of a memmap", "every second column"])
 def test_only_what_lies_in_memory_is_at_hand(kind, tmp_path):
     array = np.zeros((4, 8, 8), np.uint8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -175,14 +175,16 @@ class Run:
             analysis.let_go()
         self._looked += len(images)
 
-    def glimpse(self, images: Iterable[npt.NDArray[Any]]) -> None:
+    def glimpse(self, images: Sequence[npt.NDArray[Any]]) -> None:
         """Spare the first look where some pixels of all slices tell that the stack is too dark to be transparent."""
         if not self.open or self.count:
             return
         some = [self.kind.checked(image)[::_GLIMPSED, ::_GLIMPSED, self.analysis.deciding] for image in images]
         scaling = self.analysis.scaling
-        intensity = float(np.mean([scaling.to_kernel(pixels).mean() for pixels in some]))
-        if surely_dark(intensity, scaling.gray_range(self.noise)):
+        gray_range = scaling.gray_range(self.noise)
+        # Within the range, since one wild or infinite pixel would decide alone.
+        intensity = float(np.mean([np.clip(scaling.to_kernel(pixels), *gray_range).mean() for pixels in some]))
+        if surely_dark(intensity, gray_range):
             self._light, self._sure, self.open = "opaque", True, False
 
     def _use_first_look(self) -> None:
