@@ -17,7 +17,7 @@ import tifffile
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from napari_focus_stack.cli import main
+from command_line import command
 from napari_focus_stack.io import HEIGHT_UNITS
 from napari_focus_stack.options import OPTION_SPECS
 from napari_focus_stack.surface import DEFAULT_TRUST, SURFACE_FORMS
@@ -44,19 +44,12 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def run(tmp_path, monkeypatch):
     """Run the command line in a folder of its own; return status, stdout and stderr."""
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        told = capsys.readouterr()
-        return end.value.code or 0, told.out, told.err
-
-    return run
+    return command
 
 
 def files_in(folder: Path) -> list[str]:

@@ -6,9 +6,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-import pytest
-
-from napari_focus_stack.cli import main
+from command_line import command
 from napari_focus_stack.diagnosis import diagnosis
 from napari_focus_stack.pipeline import warm_up
 
@@ -30,13 +28,12 @@ def test_the_folder_of_the_kernels_is_the_one_they_are_in():
     assert int(told.split(",")[0]) == len(list(folder.rglob("*.nbi"))) > 5
 
 
-def test_info_is_printed_as_a_table_and_as_json(capsys):
+def test_info_is_printed_as_a_table_and_as_json():
     told = []
     for arguments in (["info"], ["info", "--json"]):
-        with pytest.raises(SystemExit) as end:
-            main(arguments)
-        assert end.value.code in (0, None)
-        told.append(capsys.readouterr().out)
+        ended = command(*arguments)
+        assert ended.status == 0
+        told.append(ended.stdout)
     facts = json.loads(told[1])
     assert list(facts) == list(diagnosis())
     assert all(name in told[0] for name in facts)
