@@ -1,6 +1,8 @@
 """Work that is shared out is done once, whatever the number of threads, and its errors arrive."""
 
 import gc
+import re
+import sys
 import threading
 import time
 import weakref
@@ -9,7 +11,8 @@ import numba
 import numpy as np
 import pytest
 
-from napari_focus_stack import kernels
+from napari_focus_stack import focus_stack, kernels
+from napari_focus_stack.fusion import FUSION_METHODS
 from napari_focus_stack.kernels import (
     kernels_ready,
     multiply_add,
@@ -19,6 +22,7 @@ from napari_focus_stack.kernels import (
     run_together,
     threads_here,
 )
+from napari_focus_stack.synthetic import make_scene
 
 
 @pytest.fixture(params=["1", "2", "3"])
@@ -165,3 +169,68 @@ def test_a_kernel_is_told_of_when_it_is_made_ready_and_not_when_it_is_called_aga
     for dtype, ready in ((np.float32, 1), (np.float32, 1), (np.float64, 2)):
         assert last(np.ones(3, dtype)) == 1
         assert kernels_ready() == ready
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_the_compiler_is_told_that_arguments_lie_apart(apart):
+    def doubled(source, target):
+        for x in range(source.shape[0]):
+            target[x] = source[x] + source[x]
+
+    compiled = numba.njit(doubled)
+    if apart:
+        kernels._hold_apart(compiled)
+    compiled(np.ones(9), np.ones(9))
+    (code,) = compiled.inspect_llvm().values()
+    declared = next(line for line in code.splitlines() if line.startswith("define"))
+    assert bool(re.search(r"noalias[^,]*%arg\.target\.", declared)) == apart
+
+
+class Watched:
+    """A kernel that says whether what it wrote lies in another of its arguments."""
+
+    def __init__(self, compiled, found):
+        self._compiled = compiled
+        self._found = found
+
+    def __call__(self, *arguments):
+        arrays = [argument for argument in arguments if isinstance(argument, np.ndarray)]
+        before = [array.copy() for array in arrays]
+        self._compiled(*arguments)
+        name = self._compiled.py_func.__name__
+        for i, (array, old) in enumerate(zip(arrays, before, strict=True)):
+            written = array.tobytes() != old.tobytes()
+            others = arrays[:i] + arrays[i + 1 :]
+            self._found.setdefault(name, False)
+            self._found[name] |= written and any(np.may_share_memory(array, other) for other in others)
+
+    def __getattr__(self, name):
+        return getattr(self._compiled, name)
+
+
+def test_what_a_kernel_writes_lies_in_no_other_of_its_arguments(monkeypatch):
+    stack = make_scene("bumps", (97, 130), 9, "low", 0).stack
+    holes = stack.astype(np.float32)
+    holes[2, 10:14, 20:30] = np.nan
+
+    def run():
+        for method in FUSION_METHODS:
+            focus_stack(stack, method=method, denoise=0.5)
+        focus_stack(holes)
+        focus_stack(stack, align="affine", mend_rims=True)
+        focus_stack(stack[:2])
+        focus_stack(make_scene("cells", (97, 130), 9, "low", 0).stack)
+        focus_stack(make_scene("colour", (97, 130), 9, "low", 0).stack)
+
+    monkeypatch.setenv("NAPARI_FOCUS_STACK_THREADS", "1")
+    run()
+    apart = {id(one._compiled) for one in kernels._KERNELS if one._apart}
+    found = {}
+    for name, module in list(sys.modules.items()):
+        if name.startswith("napari_focus_stack"):
+            for label, value in list(vars(module).items()):
+                if id(value) in apart:
+                    monkeypatch.setattr(module, label, Watched(value, found))
+    run()
+    assert len(found) > 25
+    assert [name for name, overlaps in found.items() if overlaps] == []

@@ -18,7 +18,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from .kernels import kernel, multiply_add, row_function, row_function_of_sums, run_bands, strips
+from .kernels import kernel, kernel_in_place, multiply_add, row_function, row_function_of_sums, run_bands, strips
 
 FloatImage = npt.NDArray[np.float32]
 
@@ -277,7 +277,7 @@ def _expand_band(coarse, h, target, top, first, last):  # type: ignore[no-untype
         expand_row(coarse, y, h, line, target[y - top])
 
 
-@kernel
+@kernel_in_place
 def _add_band(coarse, detail, target, first, last):  # type: ignore[no-untyped-def]
     h, w = detail.shape
     line = np.empty(coarse.shape[1], np.float32)
