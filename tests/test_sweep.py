@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_focus_stack.fusion.sweep import FocalSweep, SweepFilter, measured_growth
+from napari_focus_stack.fusion.sweep import _MOST_FREQUENCY, FocalSweep, SweepFilter, _blur_filter, measured_growth
 from napari_focus_stack.synthetic import Lens, Surface, glowing_slices
 
 
@@ -64,3 +64,16 @@ def test_a_part_of_an_image_is_filtered_as_in_the_whole_but_for_its_rim():
 def test_light_is_conserved_at_every_height(growth_px):
     through = SweepFilter.of(20, growth_px)
     np.testing.assert_allclose(through.of_height.T @ through.of_frequency[:, 0], 1, atol=0.01)
+
+
+@pytest.mark.parametrize("growth_px", [0.1, 0.4, 2.0])
+@pytest.mark.parametrize("slices", [20, 150])
+def test_the_filter_at_a_slice_is_the_mean_of_all_blurs_around_it(slices, growth_px):
+    """From some heights of a deep stack as from all of them."""
+    through = SweepFilter.of(slices, growth_px)
+    cycles, all_cycles = (np.linspace(0, _MOST_FREQUENCY, n) for n in (256, through.of_frequency.shape[1]))
+    kept = _blur_filter(2 * np.pi * growth_px * np.outer(np.arange(slices), cycles))
+    for height in (0, slices // 3, slices - 1):
+        mean = kept[np.abs(np.arange(slices) - height)].mean(axis=0)
+        found = np.interp(cycles, all_cycles, through.of_height[:, 16 * height] @ through.of_frequency)
+        assert np.abs(found - mean).max() < 0.02

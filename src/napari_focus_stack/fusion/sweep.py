@@ -37,6 +37,10 @@ _SOFT_RIM = 0.3
 _TERMS = 3
 
 _TABLE_COARSE, _TABLE_FINE = 256, 4096
+
+# Heights that the products are found from, evenly spaced. From about 36 on, OpenBLAS sets threads to work, which then
+# wait for more at full speed for 0.1 s, on cores that are wanted for something else.
+_MOST_HEIGHTS = 28
 _MOST_FREQUENCY = 0.7072  # cycles a pixel, along the diagonal
 _STEPS_A_SLICE = 16
 
@@ -103,13 +107,16 @@ class SweepFilter:
         kept = np.cumsum(_blur_filter(2 * np.pi * growth_px * np.outer(np.arange(slices), frequency)), axis=0)
         # Slices below and above a height h; the one at h was counted twice.
         table = (kept + kept[::-1] - 1) / slices
-        of_height, size, of_frequency = np.linalg.svd(table, full_matrices=False)
+        some = np.rint(np.linspace(0, slices - 1, min(slices, _MOST_HEIGHTS))).astype(np.intp)
+        of_frequency = np.linalg.svd(table[some], full_matrices=False)[2][:_TERMS]
+        # Not by BLAS either.
+        of_height = np.einsum("tf,hf->th", of_frequency, table)
         mean = table.mean(axis=0)
         between = np.linspace(0, slices - 1, _STEPS_A_SLICE * (slices - 1) + 1)
         fine = np.linspace(0, _MOST_FREQUENCY, _TABLE_FINE)
         return cls(
-            _resampled(between, np.arange(slices), (of_height[:, :_TERMS] * size[:_TERMS]).T),
-            _resampled(fine, frequency, of_frequency[:_TERMS]),
+            _resampled(between, np.arange(slices), of_height),
+            _resampled(fine, frequency, of_frequency),
             np.interp(fine, frequency, mean / (mean**2 + _LEAST_POWER)).astype(np.float32),
         )
 
