@@ -31,6 +31,9 @@ _SLICES_FOR_NOISE, _FROM_LARGE_SLICES, _LARGE_PX = 5, 3, 1 << 23
 # Each has a thread, and needs 5 bytes a pixel in gray, which a run has not used yet.
 _MOST_LOOKED_AT_ONCE = 4
 
+# Smaller slices are looked at one after the other: to wake a second thread takes 0.1 ms, as long as half a look.
+_LOOKED_AT_ALONE_PX = 1 << 20
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -169,7 +172,8 @@ def _fused(
     if slices.at_hand and stacker.looks_first:
         stacker.glimpse(slices[k] for k in range(len(slices)))
     if slices.at_hand and stacker.looks_first:
-        at_once = min(thread_count(), _MOST_LOOKED_AT_ONCE)
+        alone = slices.kind.shape[0] * slices.kind.shape[1] < _LOOKED_AT_ALONE_PX
+        at_once = 1 if alone else min(thread_count(), _MOST_LOOKED_AT_ONCE)
         for k in range(0, len(slices), at_once):
             stacker.look(*(slices[n] for n in range(k, min(k + at_once, len(slices)))))
             yield Progress(done, total)
