@@ -184,7 +184,8 @@ def test_heights_of_a_transparent_specimen_end_where_they_do_in_memory():
 
 
 def test_pictures_transparent_in_part_do():
-    cells, bumps = (make_scene(name, (400, width), 6, seed=2).stack for name, width in (("cells", 1300), ("bumps", 1200)))
+    scenes = ("cells", 1300), ("bumps", 1200)
+    cells, bumps = (make_scene(name, (400, width), 6, seed=2).stack for name, width in scenes)
     stack = np.concatenate([cells, bumps], axis=2)
     tiled = focus_stack_tiled(stack, tile=512, levels=2)
     assert tiled.run.filling.mixed

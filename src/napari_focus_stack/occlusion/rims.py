@@ -233,7 +233,8 @@ class Occlusion:
         filled = np.stack([np.where(has_near, plane, push_pull(plane, known)) for plane in near[deciding]])
         behind = wall[deciding]
         detailed = has_near & shows_detail(filled, behind, self._noise(filled), self._noise(behind))
-        return _Piece(core, window, near, wall, has_near, has_wall, filled.mean(axis=0), detailed)
+        mean = np.asarray(filled.mean(axis=0), np.float32)
+        return _Piece(core, window, near, wall, has_near, has_wall, mean, detailed)
 
     def _scaled(self, pixels: npt.NDArray[Any]) -> FloatImage:
         """Return pixels of the stack as float32, shape (c, y, x)."""
