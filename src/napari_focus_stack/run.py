@@ -39,6 +39,9 @@ from .whole_image import Whole
 # How far around a pixel lies what decides about its height, in px.
 HEIGHT_REACH_PX = 64
 
+# Gray slices of so many pixels give memory back at no cost that shows.
+_LARGE_PX = 1 << 22
+
 # Of so many rows and columns each one tells how bright a stack is.
 _GLIMPSED = 16
 
@@ -321,9 +324,10 @@ class Run:
                 f"a first look was taken at {self._slices} slices; add all of them before the result, got {self.count}."
             )
         self._catch_up()
-        if self.aligner is not None or self.kind.channels > 1:
-            # What adding used is of other sizes than what the result needs. Gray stacks keep to their rule without,
-            # and are a fiftieth faster.
+        height, width = self.kind.shape[:2]
+        if self.aligner is not None or self.kind.channels > 1 or height * width >= _LARGE_PX:
+            # What adding used is of other sizes than what the result needs. Small gray slices need little anyway, and
+            # runs of them are up to 4 % faster without.
             give_memory_back()
         transparent = self._transparent()
         fused, measured, maps = self._image_and_maps()
