@@ -85,9 +85,9 @@ def test_no_pixel_moves_by_more_than_its_range():
 @pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.int8, np.float32])
 def test_the_range_of_whole_numbers_does_not_overflow(dtype):
     low, high = (-120, 120) if dtype == np.float32 else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    extremes = ValueRange((8, 9, 1), np.dtype(dtype))
+    extremes = ValueRange((1, 8, 9), np.dtype(dtype))
     for value in (low, high):
-        extremes.add(np.full((8, 9, 1), value, dtype), holes=False)
+        extremes.add(np.full((1, 8, 9), value, dtype), holes=False)
     for sign in (1, -1):
         plane = np.zeros((8, 9), np.float32)
         correction = np.full((4, 5), sign * 1e6, np.float32)

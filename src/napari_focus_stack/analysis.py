@@ -32,7 +32,6 @@ from .pyramid import (
     expand,
     expand_row,
     halve_band,
-    halve_channel_band,
     level_shapes,
     noise_gains,
     push_pull_near,
@@ -85,8 +84,8 @@ class SliceAnalysis:
     Attributes
     ----------
     finest : array, shape (c, y, x)
-        Level 0: the slice's own numbers where these are gray levels of one channel that the kernels take as they
-        are, else ``planes``. Held until `let_go`.
+        Level 0: the slice's own numbers where these are gray levels that the kernels take as they are, else
+        ``planes``. Held until `let_go`.
     gaussians : list of float32 arrays, shape (c, y_l, x_l)
         Levels 1 to `levels`.
     energies : list of float32 arrays
@@ -138,9 +137,9 @@ class SliceAnalysis:
         self._channels = channels
         self._far = np.zeros(channels, np.float32) if far is None else far
         self._magnitude_shape = self.shapes[1] if magnitude else (0, 0)
-        # Gray levels that need no copy in floats.
-        self._direct = channels == 1 and scaling.is_identity
         self._released: bool
+        # Level 0 where it is not the slice itself: in floats, or colours, which lie side by side, taken apart.
+        self._planes: npt.NDArray[Any]
         self.fine_energy: FloatImage
         self.finest: npt.NDArray[Any]
         self.release()
@@ -148,7 +147,7 @@ class SliceAnalysis:
 
     @property
     def planes(self) -> FloatImage:
-        """Level 0 in floats, shape (c, y, x): copied where `finest` is something else."""
+        """Level 0 in floats, shape (c, y, x): copied where `finest` is of whole numbers."""
         return np.asarray(self.finest, np.float32)
 
     def work_on(self, rows: slice, reach_px: int) -> None:
@@ -171,7 +170,7 @@ class SliceAnalysis:
             )
             self._released = False
         if planes and not len(self.fine_energy):
-            if not self._direct:
+            if not self.scaling.is_identity:
                 self._planes = np.empty((self._channels, *self.shapes[0]), np.float32)
             self.energies[0] = self._room(self.shapes[1])
             self.fine_energy = self._room(self.shapes[1])
@@ -184,8 +183,10 @@ class SliceAnalysis:
 
     def room_for_planes(self) -> FloatImage:
         """Return an array of the shape and kind of `planes` to work in; those of the last slice are lost."""
-        if self._direct:
-            return np.empty((1, *self.shapes[0]), np.float32)
+        if self.scaling.is_identity:
+            self._planes = np.empty((self._channels, 0, 0), np.float32)
+            self.let_go()
+            return np.empty((self._channels, *self.shapes[0]), np.float32)
         self.make_room()
         return self._planes
 
@@ -196,7 +197,8 @@ class SliceAnalysis:
     def release(self) -> None:
         """Give the buffers back, 5 bytes a pixel in gray, until the next `load`."""
         nothing = np.empty((self._channels, 0, 0), np.float32)
-        self._planes, self.gaussians, self.energies, self.smoother = nothing, [], [], []
+        self._planes = nothing
+        self.gaussians, self.energies, self.smoother = [], [], []
         self.let_go()
         self.fine_energy = self.fine_magnitude = nothing[0]
         self.valid = None
@@ -228,10 +230,10 @@ class SliceAnalysis:
     ) -> None:
         """Fill no more than `gaussians`, `mean_intensity` and `valid` from a slice.
 
-        And with `planes`, `finest`; with `energy`, that of level 1, which needs two levels.
+        And with `planes`, `finest`; with `energy`, the energy of level 1, which needs two levels.
         """
         self.make_room(planes or not self.scaling.is_identity)
-        self._fill(image, covered, planes)
+        self._fill(image, covered)
         if energy:
             self._level_energy(1)
 
@@ -264,7 +266,6 @@ class SliceAnalysis:
         self,
         image: npt.NDArray[Any],
         covered: npt.NDArray[np.bool_] | None,
-        keep_planes: bool = True,
         *,
         reduced: bool = True,
     ) -> None:
@@ -272,14 +273,11 @@ class SliceAnalysis:
         h, w = image.shape[:2]
         channels = self._channels
         source = image.reshape(h, w, -1)
-        # Read-only whatever it was, or kernels would be compiled twice.
-        source.flags.writeable = False
-        if self._direct:
-            self.finest = np.ascontiguousarray(source[:, :, 0])[None]
+        if self.scaling.is_identity:
+            self.finest = self._own_numbers(source)
         else:
             self.finest = self._planes
-            if not self.scaling.is_identity:
-                run_bands(_scale_band, h, w * channels, source[:, :, :channels], self._planes, self.scaling)
+            run_bands(_scale_band, h, w * channels, source[:, :, :channels], self._planes, self.scaling)
         self.valid = None
         finite = np.isfinite(source[:, :, :channels]).all(axis=2) if image.dtype.kind == "f" else None
         self.holes = finite is not None and not finite.all()
@@ -291,14 +289,26 @@ class SliceAnalysis:
         sums = np.zeros((channels, h))
         half = self.gaussians[0]
         for c in range(channels):
-            if self._direct or not self.scaling.is_identity:
-                run_bands(halve_band, *half.shape[1:], self.finest[c], half[c], sums[c])
-            else:
-                plane = self._planes[c] if keep_planes else NOTHING
-                run_bands(halve_channel_band, *half.shape[1:], source, c, plane, half[c], sums[c])
+            run_bands(halve_band, *half.shape[1:], self.finest[c], half[c], sums[c])
         self.mean_intensity = self._mean(sums[self.deciding], 0)
         if reduced:
             self._reduce()
+
+    def _own_numbers(self, source: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return a slice of shape (y, x, c) channel by channel, of its own numbers."""
+        h, w, count = source.shape
+        if count == 1:
+            planes = np.ascontiguousarray(source[:, :, 0])[None]
+        else:
+            if self._planes.shape != (self._channels, h, w) or self._planes.dtype != source.dtype:
+                self._planes = np.empty((self._channels, h, w), source.dtype)
+            side_by_side = np.ascontiguousarray(source).reshape(h, w * count)
+            side_by_side.flags.writeable = False
+            run_bands(_apart_band, h, w * count, side_by_side, self._planes)
+            planes = self._planes.view()
+        # Read-only whatever it was, or kernels would be compiled twice.
+        planes.flags.writeable = False
+        return planes
 
     def _reduce(self) -> None:
         """Fill levels 2 and coarser."""
@@ -366,6 +376,27 @@ class SliceAnalysis:
     def _mean(self, sums: npt.NDArray[np.float64], level: int) -> float:
         h, w = self.shapes[level]
         return float(sums.sum()) / (h * w * len(self.deciding))
+
+
+@kernel
+def _apart_band(side_by_side, planes, first, last):  # type: ignore[no-untyped-def]
+    """Write each channel of rows that hold one pixel after the other to a plane of its own."""
+    channels, _, w = planes.shape
+    count = side_by_side.shape[1] // w
+    for y in range(first, last):
+        row = side_by_side[y]
+        if count == 3 and channels == 3:
+            # Whole vectors are taken apart where it is known how many there are.
+            red, green, blue = planes[0, y], planes[1, y], planes[2, y]
+            for x in range(w):
+                red[x] = row[3 * x]
+                green[x] = row[3 * x + 1]
+                blue[x] = row[3 * x + 2]
+        else:
+            for c in range(channels):
+                out = planes[c, y]
+                for x in range(w):
+                    out[x] = row[count * x + c]
 
 
 def _scale_band(source: npt.NDArray[Any], planes: FloatImage, scaling: Scaling, first: int, last: int) -> None:

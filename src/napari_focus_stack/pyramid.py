@@ -200,17 +200,6 @@ def row_sum(row):  # type: ignore[no-untyped-def]
     return total
 
 
-@row_function_of_sums
-def _converted(numbers, row):  # type: ignore[no-untyped-def]
-    """Write numbers to a row in floats; return their sum."""
-    total = np.float32(0)
-    for x in range(row.shape[0]):
-        number = np.float32(numbers[x])
-        row[x] = number
-        total += number
-    return total
-
-
 # ---- bands of rows ----
 
 
@@ -244,28 +233,6 @@ def halve_band(numbers, half, sums, first, last):  # type: ignore[no-untyped-def
         for y in range(2 * j, min(2 * j + 2, h)):
             sums[y] = row_sum(numbers[y])
         blur_column(numbers, 2 * j, h, h, column)
-        reduce_line(column, lanes, half[j])
-
-
-@kernel
-def halve_channel_band(numbers, channel, plane, half, sums, first, last):  # type: ignore[no-untyped-def]
-    """Do what `halve_band` does for one channel of (y, x, c) numbers; write it to `plane`, unless that is empty."""
-    h, w = numbers.shape[:2]
-    column = np.empty(w, np.float32)
-    lanes = np.empty((2, half.shape[1]), np.float32)
-    ring = np.empty((5, w), np.float32)
-    made = max(2 * first - 3, -1)
-    for j in range(first, last):
-        while made < min(2 * j + 2, h - 1):
-            made += 1
-            total = _converted(numbers[made, :, channel], ring[made % 5])
-            if made // 2 >= first and made // 2 < last:
-                sums[made] = total
-                if plane.shape[0] > 0:
-                    row, out = ring[made % 5], plane[made]
-                    for x in range(w):
-                        out[x] = row[x]
-        blur_column(ring, 2 * j, h, 5, column)
         reduce_line(column, lanes, half[j])
 
 

@@ -65,7 +65,7 @@ class LaplacianFusion:
         self._total = [np.zeros(s, np.float32) for s in shapes]
         denoising = setting.denoise > 0
         self._squares = [np.zeros(s if denoising else (0, 0), np.float32) for s in shapes]
-        self._range = ValueRange((*shapes[0], channels), setting.dtype)
+        self._range = ValueRange((channels, *shapes[0]), setting.dtype)
         # A stream of unknown length may turn out to be short.
         self._whole = WholePixels(setting) if setting.slices <= MOST_SLICES else None
         self._following = FollowingMean(setting) if setting.phase is not None else None
@@ -85,7 +85,7 @@ class LaplacianFusion:
     def _add_finest(self, k: int, image: npt.NDArray[Any], analysis: SliceAnalysis) -> None:
         """Take in what is at full size, and of whole slices."""
         if self.setting.surely_transparent:
-            self._range.add(image, analysis.holes)
+            self._range.add(self._planes_of(image, analysis), analysis.holes)
             return
         self._mix_finest(image, strength(analysis, 0, self._preference(k)), analysis)
         if self._whole is not None:
@@ -122,9 +122,9 @@ class LaplacianFusion:
         self._range.rows = analysis.rows[0]
         extremes = self._range.to_extend(analysis.finest)
         if extremes is None:
-            self._range.add(image, analysis.holes)
+            self._range.add(self._planes_of(image, analysis), analysis.holes)
             # Of one dtype for all stacks that are looked at in floats.
-            nothing = np.empty((0, 0), analysis.finest.dtype)
+            nothing = np.empty((0, 0, 0), analysis.finest.dtype)
             extremes = nothing, nothing
         run_rows(
             _mix_finest_band,
@@ -139,6 +139,10 @@ class LaplacianFusion:
             self._squares[0],
             *extremes,
         )
+
+    def _planes_of(self, image: npt.NDArray[Any], analysis: SliceAnalysis) -> npt.NDArray[Any]:
+        """Return a slice in its own numbers, shape (c, y, x)."""
+        return analysis.finest if analysis.scaling.is_identity else np.moveaxis(image, -1, 0)
 
     def _mix(self, level: int, strengths: FloatImage, analysis: SliceAnalysis) -> None:
         """Update the mean of a level above the finest."""
@@ -299,9 +303,9 @@ def _mix_finest_band(  # type: ignore[no-untyped-def]
                     out[x] = multiply_add(share[x], np.float32(source[x]) - around[x] - out[x], out[x])
         if squares.shape[0] > 0:
             _add_squares(share, squares[y])
-        if low.shape[0] > 0:
-            source = fine[0, y]
-            smallest, largest = low[y], high[y]
+        for c in range(low.shape[0]):
+            source = fine[c, y]
+            smallest, largest = low[c, y], high[c, y]
             for x in range(w):
                 smallest[x] = min(smallest[x], source[x])
                 largest[x] = max(largest[x], source[x])

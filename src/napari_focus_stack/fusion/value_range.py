@@ -26,7 +26,7 @@ class ValueRange:
     Parameters
     ----------
     shape : tuple of int
-        (y, x, c) of a slice.
+        (c, y, x) of a slice's planes.
     dtype : numpy.dtype
 
     Attributes
@@ -36,24 +36,25 @@ class ValueRange:
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.rows = 0, shape[0]
+        self.rows = 0, shape[1]
         self._low = np.empty(shape, dtype)
         self._high = np.empty(shape, dtype)
         self._count = 0
 
     def to_extend(self, finest: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
-        """Return smallest and largest values, shape (y, x), for a kernel to do what `add` does, or None.
+        """Return smallest and largest values, shape (c, y, x), for a kernel to do what `add` does, or None.
 
-        Where `finest` of the analysis is the slice itself, and not the first: then it is read once, not twice.
+        Where `finest` of the analysis has the slice's own numbers, and is not the first: then it is read once, not
+        twice.
         """
         if finest.dtype != self._low.dtype or finest.dtype.kind == "f" or self._count == 0:
             return None
         self._count += 1
-        return self._low[:, :, 0], self._high[:, :, 0]
+        return self._low, self._high
 
-    def add(self, image: npt.NDArray[Any], holes: bool) -> None:
-        """Take in a slice; with holes, its non-finite pixels are passed over."""
-        run_rows(_extend_band, self.rows, image.shape[1], image, holes, self._count == 0, self._low, self._high)
+    def add(self, planes: npt.NDArray[Any], holes: bool) -> None:
+        """Take in a slice, shape (c, y, x); with holes, its non-finite pixels are passed over."""
+        run_rows(_extend_band, self.rows, planes.shape[2], planes, holes, self._count == 0, self._low, self._high)
         self._count += 1
 
     def clip(
@@ -61,17 +62,17 @@ class ValueRange:
     ) -> npt.NDArray[Any]:
         """Return values of some rows of a channel within the range; NaN where no slice has a value."""
         # Twice as fast as `clip` with arrays.
-        held: npt.NDArray[Any] = np.maximum(values, self._low[rows, :, channel], out=out)
-        return np.minimum(held, self._high[rows, :, channel], out=held)
+        held: npt.NDArray[Any] = np.maximum(values, self._low[channel, rows], out=out)
+        return np.minimum(held, self._high[channel, rows], out=held)
 
     def other(self, values: npt.NDArray[Any], rows: slice, channel: int) -> npt.NDArray[Any]:
         """Return, of two slices, what the one has where `values` are the other's."""
-        low, high = self._low[rows, :, channel], self._high[rows, :, channel]
+        low, high = self._low[channel, rows], self._high[channel, rows]
         return np.where(values == low, high, low)
 
     def _spread(self, rows: slice, columns: slice, channel: int) -> npt.NDArray[Any]:
         """Return the range of some pixels in floats."""
-        low, high = self._low[rows, columns, channel], self._high[rows, columns, channel]
+        low, high = self._low[channel, rows, columns], self._high[channel, rows, columns]
         if low.dtype.kind == "f" or low.dtype.itemsize > 2:
             return np.subtract(high, low, dtype=np.float64)
         # Exact in float32, and half the time of a subtraction in floats; of signed numbers it fits without the sign.
@@ -120,16 +121,17 @@ def _hold_band(image: FloatImage, scaling: Scaling, clip: Callable[..., npt.NDAr
 
 
 def _extend_band(
-    image: npt.NDArray[Any], holes: bool, begin: bool, low: npt.NDArray[Any], high: npt.NDArray[Any], *band: int
+    planes: npt.NDArray[Any], holes: bool, begin: bool, low: npt.NDArray[Any], high: npt.NDArray[Any], *band: int
 ) -> None:
-    for rows in strips(*band):
-        values = image[rows]
+    for rows in strips(*band, width=planes.shape[2]):
+        here = slice(None), rows
+        values = planes[here]
         if holes:
             values = np.where(np.isfinite(values), values, np.asarray(np.nan, values.dtype))
         if begin:
-            low[rows] = high[rows] = values
+            low[here] = high[here] = values
         else:
             # These pass NaN over, at half the speed of minimum and maximum.
             smaller, larger = (np.fmin, np.fmax) if values.dtype.kind == "f" else (np.minimum, np.maximum)
-            smaller(low[rows], values, out=low[rows])
-            larger(high[rows], values, out=high[rows])
+            smaller(low[here], values, out=low[here])
+            larger(high[here], values, out=high[here])
