@@ -109,6 +109,20 @@ def test_threads_that_other_jobs_leave_free_help_with_bands(monkeypatch):
     assert len(at_work) == 2
 
 
+def test_threads_that_other_jobs_leave_free_help_with_tasks(monkeypatch):
+    monkeypatch.setenv("NAPARI_FOCUS_STACK_THREADS", "2")
+    begun = threading.Event()
+    at_work = set()
+
+    def task(_):
+        begun.set()
+        at_work.add(threading.get_ident())
+        time.sleep(0 if len(at_work) == 2 else 0.001)
+
+    run_together(lambda: run_tasks(task, range(10_000)), lambda: begun.wait(60))
+    assert len(at_work) == 2
+
+
 def test_what_was_worked_on_is_not_held(threads):
     """Slices of a large stack would wait for the garbage collector."""
     rows = np.zeros(1001, int)

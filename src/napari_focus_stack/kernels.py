@@ -308,19 +308,19 @@ def run_together(*jobs: Callable[[], None]) -> None:
 
     The bands of all share the threads: those of the last one at work have all of them.
     """
-    share, threads = _Share(len(jobs)), min(threads_here(), len(jobs))
-    _share_out(share.of, jobs, lambda: threads)
+    share = _Share(len(jobs))
+    _share_out(share.of, jobs, lambda: min(threads_here(), len(jobs)))
 
 
 def run_tasks(function: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
     """Return ``[function(item) for item in items]``, some at a time; bands within them share the threads."""
     answers: dict[int, Answer] = {}
-    share, threads = _Share(len(items)), min(threads_here(), len(items))
+    share = _Share(len(items))
 
     def answer(task: tuple[int, Item]) -> None:
         answers[task[0]] = share.of(lambda: function(task[1]))
 
-    _share_out(answer, enumerate(items), lambda: threads)
+    _share_out(answer, enumerate(items), lambda: min(threads_here(), len(items)))
     return [answers[i] for i in range(len(items))]
 
 
