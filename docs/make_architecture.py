@@ -36,7 +36,18 @@ def modules_of(package: str, *names: str) -> tuple[str, ...]:
 # What everything may use; no arrow is drawn from here.
 BASE = Part(
     "Base",
-    ("errors", "machine", "whole_image", "slices", "sampling", "kernel_cache", "pauses", "kernels", "second_compiler"),
+    (
+        "errors",
+        "machine",
+        "whole_image",
+        "slices",
+        "sampling",
+        "kernel_cache",
+        "pauses",
+        "kernels",
+        "planes",
+        "second_compiler",
+    ),
 )
 PARTS = [
     Part("Pyramids and filters", ("pyramid", "median", "islands")),

@@ -24,6 +24,7 @@ from .kernels import (
     strips,
 )
 from .noise import NoiseModel
+from .planes import in_planes
 from .pyramid import (
     PUSH_PULL_REACH,
     FloatImage,
@@ -274,7 +275,7 @@ class SliceAnalysis:
         channels = self._channels
         source = image.reshape(h, w, -1)
         if self.scaling.is_identity:
-            self.finest = self._own_numbers(source)
+            self.finest = self._own_numbers(source[:, :, :channels])
         else:
             self.finest = self._planes
             run_bands(_scale_band, h, w * channels, source[:, :, :channels], self._planes, self.scaling)
@@ -296,19 +297,10 @@ class SliceAnalysis:
 
     def _own_numbers(self, source: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return a slice of shape (y, x, c) channel by channel, of its own numbers."""
-        h, w, count = source.shape
-        if count == 1:
-            planes = np.ascontiguousarray(source[:, :, 0])[None]
-        else:
-            if self._planes.shape != (self._channels, h, w) or self._planes.dtype != source.dtype:
-                self._planes = np.empty((self._channels, h, w), source.dtype)
-            side_by_side = np.ascontiguousarray(source).reshape(h, w * count)
-            side_by_side.flags.writeable = False
-            run_bands(_apart_band, h, w * count, side_by_side, self._planes)
-            planes = self._planes.view()
-        # Read-only whatever it was, or kernels would be compiled twice.
-        planes.flags.writeable = False
-        return planes
+        shape = self._channels, *source.shape[:2]
+        if self._channels > 1 and (self._planes.shape != shape or self._planes.dtype != source.dtype):
+            self._planes = np.empty(shape, source.dtype)
+        return in_planes(source, self._planes)
 
     def _reduce(self) -> None:
         """Fill levels 2 and coarser."""
@@ -376,27 +368,6 @@ class SliceAnalysis:
     def _mean(self, sums: npt.NDArray[np.float64], level: int) -> float:
         h, w = self.shapes[level]
         return float(sums.sum()) / (h * w * len(self.deciding))
-
-
-@kernel
-def _apart_band(side_by_side, planes, first, last):  # type: ignore[no-untyped-def]
-    """Write each channel of rows that hold one pixel after the other to a plane of its own."""
-    channels, _, w = planes.shape
-    count = side_by_side.shape[1] // w
-    for y in range(first, last):
-        row = side_by_side[y]
-        if count == 3 and channels == 3:
-            # Whole vectors are taken apart where it is known how many there are.
-            red, green, blue = planes[0, y], planes[1, y], planes[2, y]
-            for x in range(w):
-                red[x] = row[3 * x]
-                green[x] = row[3 * x + 1]
-                blue[x] = row[3 * x + 2]
-        else:
-            for c in range(channels):
-                out = planes[c, y]
-                for x in range(w):
-                    out[x] = row[count * x + c]
 
 
 def _scale_band(source: npt.NDArray[Any], planes: FloatImage, scaling: Scaling, first: int, last: int) -> None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from .errors import InputError
 from .kernels import kernel, run_bands, run_tasks
+from .planes import in_planes
 from .pyramid import FloatImage, expand, expand_row, halve_band, noise_gains, size_of
 from .sampling import sample
 
@@ -107,8 +108,9 @@ def estimate_noise(slices: Sequence[npt.NDArray[Any]]) -> NoiseModel:
     first = np.asarray(slices[0])
     channels = 1 if first.ndim == 2 else first.shape[2]
     lines, ranges = [], []
+    apart = run_tasks(_channels_of, list(map(np.asarray, slices)))
     for c in range(channels):
-        planes = [one if first.ndim == 2 else one[..., c] for one in map(np.asarray, slices)]
+        planes = [one[c] for one in apart]
         seen = [found for found in run_tasks(_seen, planes) if found is not None]
         if not seen:
             raise InputError("no finite pixel in the slices looked at, all are NaN or infinite; choose other slices.")
@@ -131,6 +133,14 @@ def estimate_noise(slices: Sequence[npt.NDArray[Any]]) -> NoiseModel:
         low=tuple(low for low, _ in ranges),
         high=tuple(high for _, high in ranges),
     )
+
+
+def _channels_of(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a slice of shape (y, x) or (y, x, c) as (c, y, x)."""
+    if image.ndim == 2:
+        return image[None]
+    # To take a channel from between the others is slow; wide numbers are converted anyway.
+    return np.moveaxis(image, -1, 0) if _is_wide(image.dtype) or image.dtype.kind == "f" else in_planes(image)
 
 
 def _percentiles(values: npt.NDArray[Any], percents: tuple[float, ...]) -> list[float]:
