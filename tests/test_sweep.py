@@ -52,6 +52,17 @@ def test_growth_is_the_same_with_any_number_of_threads_and_known_within_a_tenth(
     assert growths[0] == pytest.approx(0.8, rel=0.1)
 
 
+def test_filtered_images_have_the_same_bits_with_any_number_of_threads(monkeypatch):
+    # 400 x 400 px with what is mirrored around: transforms of this size have other last bits in two threads.
+    light = spots((304, 304), 5)
+    seen = []
+    for threads in ("1", "2", "3"):
+        monkeypatch.setenv("NAPARI_FOCUS_STACK_THREADS", threads)
+        seen.append(FocalSweep(light.shape).seen(light, None, SweepFilter.of(9, 0.8).at_any_height()))
+    np.testing.assert_array_equal(seen[0], seen[1])
+    np.testing.assert_array_equal(seen[0], seen[2])
+
+
 def test_a_part_of_an_image_is_filtered_as_in_the_whole_but_for_its_rim():
     light = spots((400, 600), 4)
     through = SweepFilter.of(9, 0.8).at_any_height()

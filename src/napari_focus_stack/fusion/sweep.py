@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..analysis import SliceAnalysis
-from ..kernels import run_tasks, threads_here
+from ..kernels import run_tasks
 from ..pyramid import FloatImage, expand, reduce, size_of
 from ..sampling import sample
 from ..whole_image import Whole
@@ -135,7 +135,7 @@ def _blur_filter(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 class FocalSweep:
-    """Filters images of one size.
+    """Filters images of one size, each in one thread: SciPy's transforms have other last bits in several.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ class FocalSweep:
         from scipy.fft import rfft2
 
         padded = np.pad(sharp, self._around, "symmetric")
-        spectrum: npt.NDArray[np.complex64] = rfft2(padded, workers=threads_here(), overwrite_x=True)
+        spectrum: npt.NDArray[np.complex64] = rfft2(padded, overwrite_x=True)
         return spectrum
 
     def seen_alike(self, spectrum: npt.NDArray[np.complex64], through: SweepFilter) -> FloatImage:
@@ -202,7 +202,7 @@ class FocalSweep:
     def _back(self, spectrum: npt.NDArray[np.complex64]) -> FloatImage:
         from scipy.fft import irfft2
 
-        image: FloatImage = irfft2(spectrum, self._padded, workers=threads_here(), overwrite_x=True)
+        image: FloatImage = irfft2(spectrum, self._padded, overwrite_x=True)
         return image[self._own]
 
 
