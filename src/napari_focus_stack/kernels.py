@@ -1,4 +1,4 @@
-"""How compiled kernels are made and run: two decorators, one pool of threads.
+"""How compiled kernels are made and run: decorators, and one pool of threads.
 
 A kernel works on a band of rows and writes nothing outside it, so bands may run
 in any order and on any number of threads and give the same pixels.

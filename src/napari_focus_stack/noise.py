@@ -108,7 +108,7 @@ def estimate_noise(slices: Sequence[npt.NDArray[Any]]) -> NoiseModel:
     first = np.asarray(slices[0])
     channels = 1 if first.ndim == 2 else first.shape[2]
     lines, ranges = [], []
-    apart = run_tasks(_channels_of, list(map(np.asarray, slices)))
+    apart = [_channels_of(np.asarray(one)) for one in slices]
     for c in range(channels):
         planes = [one[c] for one in apart]
         seen = [found for found in run_tasks(_seen, planes) if found is not None]
